@@ -1,0 +1,9 @@
+"""Commands: status,rollback,resume,approve."""
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to ``app``."""

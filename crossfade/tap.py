@@ -1,0 +1,1 @@
+"""See docs/adr/0001-the-house.md."""
