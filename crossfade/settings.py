@@ -287,6 +287,7 @@ class StackSettings(_Section):
     control_port: int = Field(0, ge=0, le=65_535)
     prefect_port: int = Field(0, ge=0, le=65_535)
     start_timeout_s: float = Field(90.0, gt=0)
+    jwt_secret: SecretStr = SecretStr("")
 
 
 class Settings(_Section):
