@@ -119,7 +119,7 @@ def pack(encoded: Sequence[bytes], limit_bytes: int) -> list[list[bytes]]:
     for item in encoded:
         if size + len(item) + 1 > limit_bytes:
             runs.append([])
-            size = len(events_frame(()))
+            size = len(events_frame(())) - 1  # the first event has no comma before it
         runs[-1].append(item)
         size += len(item) + 1
     return runs
