@@ -136,12 +136,15 @@ class WebSocketSettings(_Section):
     history_events: int = Field(
         50_000, ge=0, description="the reference hub's history, all streams together"
     )
+    history_bytes: int = Field(64_000_000, ge=0, description="the same, in bytes")
     max_frame_bytes: int = Field(1_000_000, ge=1_000)
     client_buffer_bytes: int = Field(
         4_000_000, ge=10_000, description="a slower client is closed with 4429"
     )
     heads_s: float = Field(1.0, gt=0)
-    origins: tuple[str, ...] = ()
+    origins: tuple[str, ...] = Field(
+        (), description="browsers' origins that may connect; * for any; other clients always may"
+    )
 
 
 class SupabaseSettings(_Section):
