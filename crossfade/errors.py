@@ -18,6 +18,7 @@
     │   ├── StoreUnavailable        may succeed later: retry
     │   └── StoreRejected           will never succeed: do not retry, bisect
     ├── ControlUnavailable          the control server does not answer
+    │   └── ControlDenied           it refuses the token (also a UsageError)
     ├── StackError                  a service of the embedded stack failed
     └── Closed                      the object was closed
 """
@@ -25,6 +26,7 @@
 __all__ = [
     "ApprovalRefused",
     "Closed",
+    "ControlDenied",
     "ControlUnavailable",
     "CrossfadeError",
     "InvalidEvent",
@@ -110,6 +112,10 @@ class StoreRejected(StoreError):
 
 class ControlUnavailable(CrossfadeError):
     """The control server does not answer; the last known flags stay in force."""
+
+
+class ControlDenied(ControlUnavailable, UsageError):
+    """The control server refuses the token; the last known flags stay in force."""
 
 
 class StackError(CrossfadeError):
