@@ -52,13 +52,16 @@ class SinkWindow:
 class TransportWindow:
     """A subscriber's or tap's deliveries by one transport since its last report.
 
-    ``delivered`` counts events that this transport delivered first; ``received`` all
-    frames' events, duplicates too; ``latency_ms`` is from the publisher's commit to the hand-over.
+    ``delivered`` counts events that this transport delivered first; ``cohort`` those of
+    ``delivered`` whose partition the flags serve by Realtime (adoption is Realtime's share of
+    them); ``received`` all frames' events, duplicates too; ``latency_ms`` is from the
+    publisher's commit to the hand-over.
     """
 
     connected: bool = False
     received: int = 0
     delivered: int = 0
+    cohort: int = 0
     duplicates: int = 0
     reconnects: int = 0
     head_age_ms: float | None = None
