@@ -208,6 +208,9 @@ class Targets(_Section):
     p95_ms: float = Field(500.0, gt=0)
     latency_ratio: float = Field(2.0, gt=1, description="Realtime against WebSocket, same events")
     latency_for_s: float = Field(600.0, gt=0)
+    latency_floor_ms: float = Field(
+        100.0, ge=0, description="a Realtime p95 up to this is fine, whatever the ratio"
+    )
     minimum_events: int = Field(2_999, ge=1)
     adoption: float = Field(
         0.95, gt=0, le=1, description="share of the cohort's events first delivered by Realtime"
@@ -242,6 +245,9 @@ class RolloutSettings(_Section):
     name: str = "rollout"
     stages: tuple[StageSettings, ...] = Field(default_factory=_three_weeks, min_length=1)
     approval_expires_s: float = Field(3 * 86_400.0, gt=0)
+    stall_s: float = Field(
+        86_400.0, gt=0, description="a ramp or gate without a conclusion for longer is held"
+    )
     partitions: int = Field(50, ge=1, le=4_096)
     salt: str = "crossfade"
 
