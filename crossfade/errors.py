@@ -16,6 +16,7 @@
     │   └── JournalTooNew           written by a later version (also a UsageError)
     ├── StoreError
     │   ├── StoreUnavailable        may succeed later: retry
+    │   │   └── StoreUnreachable    no connection could be made, or it broke, or no answer in time
     │   └── StoreRejected           will never succeed: do not retry, bisect
     ├── ControlUnavailable          the control server does not answer
     │   └── ControlDenied           it refuses the token (also a UsageError)
@@ -41,6 +42,7 @@ __all__ = [
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",
+    "StoreUnreachable",
     "UsageError",
     "VersionConflict",
 ]
@@ -104,6 +106,10 @@ class StoreError(CrossfadeError):
 
 class StoreUnavailable(StoreError):
     """The store may answer later (connection, time-out, 5xx, 429): retry with backoff."""
+
+
+class StoreUnreachable(StoreUnavailable):
+    """No connection: refused, reset, cut, or silent. Breakers count these apart (they trip at 3)."""
 
 
 class StoreRejected(StoreError):
