@@ -157,9 +157,13 @@ class Supervisor:
         self._death = asyncio.get_running_loop().create_future()
         self._guardian = Guardian(self._marker)
         tasks = [asyncio.create_task(self._bring_up(one)) for one in self._services.values()]
+        everything = asyncio.gather(*tasks)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await asyncio.gather(*tasks)
+                await asyncio.wait({everything, self._death}, return_when=asyncio.FIRST_COMPLETED)
+                if self._death.done():
+                    raise StackError(self._services[self._death.result()].note)
+                await everything
         except TimeoutError:
             late = [one for one in self._services.values() if one.state is ServiceState.STARTING]
             raise StackError(
@@ -167,9 +171,8 @@ class Supervisor:
                 + "; ".join(f"{one.spec.name} is not healthy, see {one.spec.log}" for one in late)
             ) from None
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            everything.cancel()
+            await asyncio.gather(everything, *tasks, return_exceptions=True)
 
     async def death(self) -> str:
         """Wait until a service ends that nobody asked to end; returns its name."""
@@ -213,14 +216,16 @@ class Supervisor:
             self._guardian = None
 
     async def _bring_up(self, one: _Service) -> None:
-        await one.spec.prepare()
-        await self._launch(one, finish=one.spec.finish)
+        await self._launch(one, one.spec.prepare, one.spec.finish)
 
-    async def _launch(self, one: _Service, finish: Step = _nothing) -> None:
+    async def _launch(
+        self, one: _Service, prepare: Step = _nothing, finish: Step = _nothing
+    ) -> None:
         spec = one.spec
         for name in spec.needs:
             await self._services[name].ready.wait()
         self._set(one, ServiceState.STARTING)
+        await prepare()
         environment = {**spec.environment, MARKER: self._marker}
         try:
             one.process = await spawn(
