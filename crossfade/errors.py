@@ -20,6 +20,7 @@
     │   └── StoreRejected           will never succeed: do not retry, bisect
     ├── ControlUnavailable          the control server does not answer
     │   └── ControlDenied           it refuses the token (also a UsageError)
+    ├── PrefectUnavailable          Prefect's server does not answer
     ├── StackError                  a service of the embedded stack failed
     └── Closed                      the object was closed
 """
@@ -36,6 +37,7 @@ __all__ = [
     "JournalTooNew",
     "JournalUnavailable",
     "PortTaken",
+    "PrefectUnavailable",
     "Refused",
     "SettingsError",
     "StackError",
@@ -109,7 +111,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreUnreachable(StoreUnavailable):
-    """No connection: refused, reset, cut, or silent. Breakers count these apart (they trip at 3)."""
+    """No connection: refused, reset, cut or silent. Breakers count these apart and trip sooner."""
 
 
 class StoreRejected(StoreError):
@@ -122,6 +124,10 @@ class ControlUnavailable(CrossfadeError):
 
 class ControlDenied(ControlUnavailable, UsageError):
     """The control server refuses the token; the last known flags stay in force."""
+
+
+class PrefectUnavailable(CrossfadeError):
+    """Prefect's server does not answer; nothing in the data plane waits for it."""
 
 
 class StackError(CrossfadeError):

@@ -17,6 +17,7 @@ from crossfade.core.flags import DEFAULT_CATEGORIES, EVERYTHING
 from crossfade.errors import SettingsError
 
 __all__ = [
+    "SETTINGS_VARIABLE",
     "BreakerSettings",
     "ClassificationRule",
     "ClassificationSettings",
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX = "CROSSFADE_"
+SETTINGS_VARIABLE = "CROSSFADE_SETTINGS"
+"""Where flow runs find their crossfade.toml (``tasks.settings_source``); not a setting itself."""
+
 _SUPABASE_NAMES = {
     "SUPABASE_URL": "url",
     "SUPABASE_ANON_KEY": "anon_key",
@@ -379,7 +383,7 @@ def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict
         if environment.get(name):
             found.setdefault("supabase", {})[field_name] = environment[name]
     for name, value in sorted(environment.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == SETTINGS_VARIABLE:
             continue
         section, separator, field_name = (
             name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")

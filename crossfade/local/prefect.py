@@ -1,0 +1,242 @@
+"""Prefect in the embedded stack: how its server and worker are started, and how it is deployed.
+
+This module imports nothing of Prefect (only ``flows`` and ``tasks`` do): it gives command
+lines and environments for the supervisor, and ``deploy`` runs one subprocess that does what
+``prefect deploy --all`` does. Prefect's REST calls are in ``crossfade.local.prefect_api``.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib import metadata, resources
+from pathlib import Path
+from typing import NamedTuple
+
+from crossfade.errors import StackError
+from crossfade.local.prefect_seed import seed_name
+from crossfade.settings import SETTINGS_VARIABLE
+
+__all__ = [
+    "BACKFILL",
+    "DEPLOYMENTS",
+    "REPORT",
+    "ROLLBACK",
+    "VALIDATE",
+    "WEEKS",
+    "Launch",
+    "database",
+    "deploy",
+    "prefect_file",
+    "seed_file",
+    "server",
+    "week_deployment",
+    "worker",
+    "worker_name",
+]
+
+WEEKS = ("rollout-week/week-1", "rollout-week/week-2", "rollout-week/week-3")
+"""The deployments of the rollout weeks, by stage (from 0)."""
+
+VALIDATE = "validate/validate"
+ROLLBACK = "rollback/rollback"
+BACKFILL = "backfill/backfill"
+REPORT = "report/report"
+DEPLOYMENTS = (*WEEKS, VALIDATE, ROLLBACK, BACKFILL, REPORT)
+"""Every deployment of ``prefect.yaml`` as flow/deployment."""
+
+_HOST = "127.0.0.1"
+_DEPLOY_KILL_S = 5.0
+_DEPLOY_OUTPUT_BYTES = 2_000
+
+
+class Launch(NamedTuple):
+    """A process to start: its command line (never with a secret in it) and whole environment."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def week_deployment(stage: int) -> str:
+    """The deployment of a stage (from 0).
+
+    Raises:
+        StackError: ``prefect.yaml`` has no deployment for it.
+    """
+    if not 0 <= stage < len(WEEKS):
+        raise StackError(
+            f"stage {stage} has no deployment: prefect.yaml has {len(WEEKS)} weeks; "
+            "add another with its stage as parameter"
+        )
+    return WEEKS[stage]
+
+
+def server(home: Path, port: int, *, inherited: Mapping[str, str]) -> Launch:
+    """Prefect's server on SQLite in ``home``, which must exist, on the loopback's ``port``.
+
+    Nothing is sent to anybody (no analytics) and only warnings are logged. The block types of
+    Prefect's own integrations are not registered (it saves 2 s): a block that is saved from
+    Python registers its own.
+
+    Args:
+        inherited: the environment to start from; its ``PREFECT_*`` are left out, so that a
+            user's own profile or API key has no part in the stack.
+    """
+    url = f"http://{_HOST}:{port}/api"
+    command = (
+        *(sys.executable, "-m", "prefect", "server", "start"),
+        *("--host", _HOST, "--port", str(port), "--log-level", "warning"),
+    )
+    environment = {
+        **_environment(home, url, inherited),
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_API_URL": url,
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        # A noisy disk must not turn into "database is locked".
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
+        # Schedules may be seconds apart in a demo: plan a few runs ahead, not a hundred.
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "15",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "10",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT60S",
+        # An approval's expiry is seen within this time.
+        "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "2",
+    }
+    return Launch(command, environment)
+
+
+def worker(
+    home: Path, api_url: str, settings_file: Path, pool: str, *, inherited: Mapping[str, str]
+) -> Launch:
+    """The process worker of ``pool``, whose runs read ``settings_file``.
+
+    Runs that an earlier worker of this stack left behind are put back on the schedule first
+    (``crossfade.local.prefect_worker``). Flow runs inherit this environment.
+    """
+    command = (
+        *(sys.executable, "-m", "crossfade.local.prefect_worker"),
+        *("--pool", pool, "--name", worker_name(pool)),
+    )
+    environment = {
+        **_environment(home, api_url, inherited),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        # Runs are started when they are due, not ahead of time: a prefetched run would hold
+        # the validation's only slot while it waits.
+        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
+        "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+        "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "10",
+        SETTINGS_VARIABLE: str(settings_file.resolve()),
+    }
+    return Launch(command, environment)
+
+
+def worker_name(pool: str) -> str:
+    """The name that the embedded stack's worker of ``pool`` has in Prefect."""
+    return f"{pool}-local"
+
+
+async def deploy(
+    home: Path,
+    api_url: str,
+    settings_file: Path,
+    pool: str,
+    *,
+    inherited: Mapping[str, str],
+    timeout_s: float = 90.0,
+) -> None:
+    """Make the work pool and every deployment of ``prefect.yaml``, automations included.
+
+    One subprocess; may be started together with the server, which it waits for. Repeating it
+    updates what is there.
+
+    Raises:
+        StackError: it failed or took longer than ``timeout_s``; with the end of its output.
+    """
+    command = (
+        *(sys.executable, "-m", "tasks.deployment"),
+        *("--pool", pool, "--file", str(prefect_file()), "--wait-s", f"{timeout_s:g}"),
+    )
+    environment = {
+        **_environment(home, api_url, inherited),
+        SETTINGS_VARIABLE: str(settings_file.resolve()),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment,
+        cwd=prefect_file().parent,
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        raise StackError(f"Prefect: the deployments were not made within {timeout_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            await _end(process)
+    if process.returncode != 0:
+        last = output.decode(errors="replace")[-_DEPLOY_OUTPUT_BYTES:].strip()
+        raise StackError(f"Prefect: the deployments were not made: {last}")
+
+
+def prefect_file() -> Path:
+    """``prefect.yaml`` of the checkout, or of the wheel's bundle when there is no checkout.
+
+    Raises:
+        StackError: there is neither.
+    """
+    package = Path(str(resources.files("crossfade")))
+    for folder in (package.parent, package / "_bundle"):
+        if (folder / "prefect.yaml").is_file():
+            return folder / "prefect.yaml"
+    raise StackError(f"prefect.yaml is neither beside {package} nor in its _bundle")
+
+
+def database(home: Path) -> Path:
+    """The SQLite file of a server that was started with ``server(home, …)``."""
+    return home / "prefect.db"
+
+
+def seed_file(folder: Path) -> Path:
+    """Where ``folder`` keeps an empty, migrated database for this version of Prefect."""
+    return folder / seed_name(metadata.version("prefect"))
+
+
+def _environment(home: Path, api_url: str, inherited: Mapping[str, str]) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith(("PREFECT_", "CROSSFADE_"))
+    }
+    # flows, tasks and expectations are importable wherever crossfade is: in a checkout they
+    # stand beside it, and the wheel installs them beside it.
+    code = str(Path(str(resources.files("crossfade"))).parent)
+    inherited_path = kept.get("PYTHONPATH")
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([code, inherited_path] if inherited_path else [code]),
+        "PYTHONUNBUFFERED": "1",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(home.resolve()),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+        "PREFECT_LOGGING_COLORS": "false",
+    }
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(_DEPLOY_KILL_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

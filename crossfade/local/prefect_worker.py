@@ -1,0 +1,111 @@
+"""Starts the embedded stack's Prefect worker: ``python -m crossfade.local.prefect_worker``.
+
+A worker that was killed leaves runs that Prefect shows as running for ever. This stack has
+one worker on one machine, so at its start every run whose process is gone is such an orphan:
+the ones that must go on are put back on the schedule (their flows go on from the rollout's
+row), the others are marked as crashed. Then this process becomes Prefect's own worker.
+
+Not for several workers on one pool: each would take the others' runs for orphans.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psutil
+import structlog
+
+from crossfade.errors import PrefectUnavailable, Refused
+from crossfade.local.prefect_api import PrefectApi
+
+__all__ = ["main", "recover"]
+
+_PATIENCE_S = 60.0
+_RETRY_S = 0.25
+_GOES_ON = ("rollout-week", "rollback", "backfill")
+_log = structlog.get_logger("crossfade.prefect")
+
+
+async def recover(api: PrefectApi, runs_process: Callable[[int], bool]) -> list[str]:
+    """Put orphaned runs back on the schedule, or mark them as crashed; returns their names.
+
+    Args:
+        runs_process: whether a flow run's process of this number still runs.
+    """
+    found = []
+    for run in await api.runs(states=("RUNNING", "PENDING", "CANCELLING")):
+        pid = _process_of(run)
+        if pid is not None and runs_process(pid):
+            continue
+        state = str(run["state_type"])
+        if state == "PENDING" and pid is None:
+            # Taken by the former worker and never started.
+            kind, message = "SCHEDULED", "its worker was gone before it started"
+        elif state == "CANCELLING":
+            kind, message = "CANCELLED", "its process was gone when it was cancelled"
+        elif (await api.flow_name(str(run["flow_id"]))) in _GOES_ON:
+            kind, message = "SCHEDULED", "its process was gone; it goes on from the rollout's row"
+        else:
+            kind, message = "CRASHED", "its process was gone when the worker started"
+        try:
+            await api.set_state(str(run["id"]), kind, message)
+        except Refused as error:
+            _log.warning("an orphaned run stays as it is", run=run["name"], reason=str(error))
+            continue
+        found.append(str(run["name"]))
+        _log.info("orphaned run", run=run["name"], was=state, now=kind)
+    return found
+
+
+def main() -> None:
+    """Recover orphans, then become ``prefect worker start``."""
+    parser = argparse.ArgumentParser(description="Start the embedded stack's Prefect worker.")
+    parser.add_argument("--pool", required=True)
+    parser.add_argument("--name", required=True)
+    options = parser.parse_args()
+    asyncio.run(_recover_when_up(os.environ["PREFECT_API_URL"]))
+    command = (
+        *(sys.executable, "-m", "prefect", "worker", "start"),
+        *("--type", "process", "--pool", options.pool, "--name", options.name),
+    )
+    os.execv(sys.executable, command)  # noqa: S606 - no shell, our own interpreter
+
+
+async def _recover_when_up(api_url: str) -> None:
+    async with PrefectApi(api_url) as api:
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            try:
+                await recover(api, _is_flow_run)
+            except PrefectUnavailable as error:
+                if asyncio.get_running_loop().time() >= deadline:
+                    # Prefect's worker waits for its server as well, and says so.
+                    _log.warning("orphaned runs were not looked for", reason=str(error))
+                    return
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+
+def _process_of(run: Mapping[str, Any]) -> int | None:
+    # Prefect's process worker records "PID" or "host:PID".
+    text = str(run.get("infrastructure_pid") or "").rpartition(":")[2]
+    return int(text) if text.isdigit() else None
+
+
+def _is_flow_run(pid: int) -> bool:
+    """Whether the process is there and is Prefect's: numbers are used again."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and any(
+            "prefect" in part for part in process.cmdline()
+        )
+    except psutil.Error:
+        return False
+
+
+if __name__ == "__main__":
+    main()
