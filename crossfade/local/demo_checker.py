@@ -28,9 +28,9 @@ KINDS = ("missing", "duplicated", "altered", "out_of_order", "unexpected")
 
 
 class Expected(NamedTuple):
-    """One event of the input file, at its place in it (from 0)."""
+    """One event of the input file, at its place in it (from 1)."""
 
-    index: int
+    line: int
     id: str
     type: str
     time_us: int
@@ -103,10 +103,10 @@ class HolderResult:
         }
 
 
-def expected_event(index: int, value: Mapping[str, Any]) -> Expected:
+def expected_event(line: int, value: Mapping[str, Any]) -> Expected:
     """Read a line of the input file (already parsed; checked by ``crossfade publish``)."""
     return Expected(
-        index=index,
+        line=line,
         id=value["id"],
         type=value["type"],
         time_us=parse_time(value["time"]),
@@ -158,7 +158,7 @@ def _check_holder(
         fault = _difference(one, event, places[event.id])
         if fault:
             find("altered", event.id, event.type, event.position, fault)
-        sequence, index = highest.get(event.stream, (0, -1))
+        sequence, line = highest.get(event.stream, (0, 0))
         if event.sequence < sequence:
             find(
                 "out_of_order",
@@ -167,20 +167,20 @@ def _check_holder(
                 event.position,
                 f"comes after sequence {sequence}",
             )
-        elif one.index < index:
+        elif one.line < line:
             find(
                 "out_of_order",
                 event.id,
                 event.type,
                 event.position,
-                f"line {one.index + 1} of the input comes after line {index + 1}",
+                f"line {one.line} of the input comes after line {line}",
             )
-        highest[event.stream] = (max(sequence, event.sequence), max(index, one.index))
+        highest[event.stream] = (max(sequence, event.sequence), max(line, one.line))
 
     required = truth.keys() if holder.required is None else holder.required
-    for event_id in sorted(set(required) - seen.keys(), key=lambda one: truth[one].index):
+    for event_id in sorted(set(required) - seen.keys(), key=lambda one: truth[one].line):
         one = truth[event_id]
-        find("missing", one.id, one.type, places.get(one.id), f"line {one.index + 1} of the input")
+        find("missing", one.id, one.type, places.get(one.id), f"line {one.line} of the input")
     delivered = sum(event_id in seen for event_id in required)
     return HolderResult(holder.name, len(required), delivered, tuple(findings))
 

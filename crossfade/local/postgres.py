@@ -10,6 +10,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import psycopg
 
 from crossfade.errors import StackError
 from crossfade.local.addresses import HOST
+from crossfade.local.processes import end_group, spawn
 
 __all__ = ["DATABASE", "SUPERUSER", "Postgres", "binaries"]
 
@@ -80,7 +82,7 @@ class Postgres:
         self.port = port
         self._password = password
         self._bin = binaries()
-        self.user: int | None = None
+        self.user = pwd.getpwnam(_UNPRIVILEGED).pw_uid if os.geteuid() == 0 else None
         """The user id it runs as; None for ours. PostgreSQL refuses to run as root."""
 
     @property
@@ -106,8 +108,8 @@ class Postgres:
             StackError: ``initdb`` failed; the message names the log.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.geteuid() == 0:
-            self._hand_over()
+        if self.user is not None:
+            self._hand_over(self.user)
         if (self.data / "PG_VERSION").exists():
             return
         shutil.rmtree(self.data, ignore_errors=True)  # of an initdb that was cut short
@@ -116,32 +118,21 @@ class Postgres:
         secret.write_text(self._password + "\n", encoding="utf-8")
         if self.user is not None:
             os.chown(secret, self.user, self.user)
-        identity = (
-            {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
-        )
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                str(self._bin / "initdb"),
-                *("--pgdata", str(self.data), "--username", SUPERUSER),
-                *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
-                *("--auth-host", "scram-sha-256", "--auth-local", "reject"),
-                *("--pwfile", str(secret)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**self.environment, **(extra or {})},
-                start_new_session=True,
-                **identity,
-            )
-            try:
-                status = await asyncio.wait_for(process.wait(), _INITDB_S)
-            except TimeoutError:
-                status = -1
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-                secret.unlink(missing_ok=True)
+        command = [
+            *(str(self._bin / "initdb"), "--pgdata", str(self.data), "--username", SUPERUSER),
+            *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
+            *("--auth-host", "scram-sha-256", "--auth-local", "reject", "--pwfile", str(secret)),
+        ]
+        environment = {**self.environment, **(extra or {})}
+        process = await spawn(command, environment=environment, log=log, user=self.user)
+        try:
+            async with asyncio.timeout(_INITDB_S):
+                status = await process.wait()
+        except TimeoutError:
+            status = -1
+        finally:
+            end_group(process.pid, signal.SIGKILL)
+            secret.unlink(missing_ok=True)
         if status != 0:
             raise StackError(f"PostgreSQL: initdb failed (status {status}); see {log}")
 
@@ -154,10 +145,9 @@ class Postgres:
             return False
         return True
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, user: int) -> None:
         """As root: give the folder to an ordinary user who can also reach the binaries."""
-        self.user = pwd.getpwnam(_UNPRIVILEGED).pw_uid
-        os.chown(self.folder, self.user, self.user)
+        os.chown(self.folder, user, user)
         for path in (self.folder, self._bin):
             for parent in path.parents:
                 _allow(parent, stat.S_IXOTH)

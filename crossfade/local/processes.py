@@ -46,7 +46,6 @@ async def spawn(
     Raises:
         OSError: the program or the log can not be opened.
     """
-    identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *argv,
@@ -56,7 +55,9 @@ async def spawn(
             env=dict(environment),
             cwd=folder,
             start_new_session=True,
-            **identity,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
 
 

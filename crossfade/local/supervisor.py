@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -160,7 +161,8 @@ class Supervisor:
         everything = asyncio.gather(*tasks)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await asyncio.wait({everything, self._death}, return_when=asyncio.FIRST_COMPLETED)
+                both: set[asyncio.Future[Any]] = {everything, self._death}
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 if self._death.done():
                     raise StackError(self._services[self._death.result()].note)
                 await everything

@@ -9,7 +9,7 @@ from crossfade.local.demo_checker import Expected, Holder, HolderResult, check, 
 def truth(count: int = 6) -> list[Expected]:
     return [
         expected_event(
-            index,
+            index + 1,
             {
                 "id": f"id-{index}",
                 "type": "flight.departed",
@@ -31,9 +31,9 @@ def held(one: Expected, *, sequence: int | None = None, partition: int | None = 
         subject=one.key,
         category="system",
         topic="system",
-        partition=one.index % 2 if partition is None else partition,
+        partition=(one.line - 1) % 2 if partition is None else partition,
         epoch=1,
-        sequence=one.index // 2 + 1 if sequence is None else sequence,
+        sequence=(one.line + 1) // 2 if sequence is None else sequence,
         data=one.data,
         hash=0,
     )
@@ -74,7 +74,7 @@ def test_streams_may_interleave_freely() -> None:
 
 
 def test_a_missing_event_is_named_with_the_position_that_others_know() -> None:
-    events = [held(one) for one in truth() if one.index != 3]
+    events = [held(one) for one in truth() if one.line != 4]
     (finding,) = judge(events).findings
     assert (finding.kind, finding.id, finding.position) == ("missing", "id-3", "app/1/system/1/2")
     assert "line 4" in finding.detail
