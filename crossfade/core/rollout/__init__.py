@@ -1,0 +1,29 @@
+"""The rollout machine: frozen state and command in, new state and facts out; no clock, no I/O."""
+
+from crossfade.core.rollout.apply import apply, start
+from crossfade.core.rollout.back import FLOW_ACTOR
+from crossfade.core.rollout.commands import Command, Fact, command_from_json
+from crossfade.core.rollout.decide import Action, Decision, decide, overdue
+from crossfade.core.rollout.plan import Plan, Stage, Targets, percent_of
+from crossfade.core.rollout.state import Approval, Phase, Rollout, flags_of
+
+__all__ = [
+    "FLOW_ACTOR",
+    "Action",
+    "Approval",
+    "Command",
+    "Decision",
+    "Fact",
+    "Phase",
+    "Plan",
+    "Rollout",
+    "Stage",
+    "Targets",
+    "apply",
+    "command_from_json",
+    "decide",
+    "flags_of",
+    "overdue",
+    "percent_of",
+    "start",
+]

@@ -1,0 +1,138 @@
+"""The way back: rollback, its end, and going on after a recorded root cause."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from crossfade.core.rollout import commands as c
+from crossfade.core.rollout.commands import Fact
+from crossfade.core.rollout.moves import Step, flags_fact, move, wrong_phase
+from crossfade.core.rollout.plan import percent_of
+from crossfade.core.rollout.state import Phase, Rollout
+from crossfade.errors import Refused
+
+__all__ = ["FLOW_ACTOR", "resume", "rolled_back", "take_back"]
+
+FLOW_ACTOR = "flow-run:"
+"""An actor whose name begins so is a flow run: its rollback starts no second flow."""
+
+
+def take_back(
+    state: Rollout,
+    command: c.Breach | c.Rollback,
+    scope: tuple[str, ...] | None,
+    to: float,
+    now_us: int,
+    measurements: list[dict[str, Any]],
+) -> Step:
+    """Any phase → rolling_back: the flags fall at once; ``written`` stays, so nothing is lost."""
+    if not command.reason:
+        raise Refused(f"{command.verb}: give the reason")
+    if not 0 <= to < 100:
+        raise Refused(f"{command.verb}: to must be at least 0 and below 100 percent, is {to:g}")
+    unknown = sorted(set(scope or ()) - state.plan.categories)
+    if unknown:
+        known = ", ".join(sorted(state.plan.categories))
+        raise Refused(f"{command.verb}: no category {', '.join(unknown)}; there are {known}")
+    served = _lowered(state.served, scope, to)
+    lowers = served != state.served
+    already = state.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    if not lowers:
+        if already:
+            return state, ()
+        if to > 0:
+            raise Refused(f"{command.verb}: nothing is served above {to:g} %")
+    particulars = {
+        "reason": command.reason,
+        "actor": command.actor,
+        "scope": None if scope is None else list(scope),
+        "to": to,
+        "measurements": measurements,
+    }
+    if state.phase is Phase.ROLLING_BACK:
+        # Wider than before, but still the one rollback that is under way.
+        new = replace(state, served=served)
+        return new, (flags_fact(new), Fact("incident_changed", _incident(state, particulars)))
+    opened = state.incident_id is None
+    number = state.incidents + 1 if opened else state.incidents
+    new, facts = move(
+        state,
+        Phase.ROLLING_BACK,
+        now_us,
+        reason=command.reason,
+        served=served,
+        evidence_hash=None,
+        deadline_us=None,
+        incidents=number,
+        incident_id=f"{state.id}-{number}" if opened else state.incident_id,
+    )
+    kind = "incident_opened" if opened else "incident_changed"
+    found = [*facts, Fact(kind, _incident(new, particulars))]
+    if lowers:
+        found.append(flags_fact(new))
+    breached = isinstance(command, c.Breach)
+    if breached or not command.actor.startswith(FLOW_ACTOR):
+        name = "crossfade.breach" if breached else "crossfade.rollback_requested"
+        found.append(Fact("event", {"name": name, "payload": _incident(new, particulars)}))
+    return new, tuple(found)
+
+
+def _lowered(
+    served: Mapping[str, float], scope: tuple[str, ...] | None, to: float
+) -> dict[str, float]:
+    if scope is None:
+        return {key: min(share, to) for key, share in served.items()}
+    lowered = {key: min(percent_of(served, key), to) for key in scope}
+    changed = {key: share for key, share in lowered.items() if share < percent_of(served, key)}
+    return {**served, **changed}
+
+
+def _incident(state: Rollout, particulars: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "incident_id": state.incident_id,
+        "rollout_id": state.id,
+        "rollout": state.name,
+        "stage": state.stage,
+        "stage_name": state.current.name,
+        "attempt": state.attempt,
+        **particulars,
+    }
+
+
+def rolled_back(state: Rollout, command: c.RolledBack, now_us: int) -> Step:
+    """rolling_back → rolled_back."""
+    if state.phase is Phase.ROLLED_BACK:
+        return state, ()
+    if state.phase is not Phase.ROLLING_BACK:
+        raise wrong_phase(state, command.verb)
+    new, facts = move(state, Phase.ROLLED_BACK, now_us, reason=state.reason)
+    detail = {"incident_id": state.incident_id, "figures": dict(command.figures)}
+    return new, (*facts, Fact("incident_changed", detail))
+
+
+def resume(state: Rollout, command: c.Resume, now_us: int) -> Step:
+    """rolled_back or held → ready of the same stage, as a new attempt."""
+    if state.phase not in (Phase.ROLLED_BACK, Phase.HELD):
+        hint = ": wait until the rollback is verified" if state.phase is Phase.ROLLING_BACK else ""
+        raise Refused(f"resume: {state.current.name} is {state.phase.value}{hint}")
+    missing = [name for name in ("root_cause", "fix") if not getattr(command, name)]
+    if missing:
+        raise Refused(f"resume: record the {' and the '.join(missing)} first")
+    new, facts = move(
+        state,
+        Phase.READY,
+        now_us,
+        attempt=state.attempt + 1,
+        evidence_since_us=now_us,
+        incident_id=None,
+        deadline_us=None,
+    )
+    if state.incident_id is not None:
+        closed = {
+            "incident_id": state.incident_id,
+            "root_cause": command.root_cause,
+            "fix": command.fix,
+            "actor": command.actor,
+        }
+        facts = (*facts, Fact("incident_closed", closed))
+    return new, facts

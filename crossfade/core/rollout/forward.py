@@ -1,0 +1,233 @@
+"""The way forward: preflight, ramp, soak, gate, approval, and stopping on the way."""
+
+from dataclasses import asdict
+from typing import Any
+
+from crossfade.core.evidence import breach, describe
+from crossfade.core.rollout import commands as c
+from crossfade.core.rollout.back import take_back
+from crossfade.core.rollout.commands import Fact
+from crossfade.core.rollout.moves import Step, flags_fact, move, own, passed, wrong_phase
+from crossfade.core.rollout.plan import percent_of
+from crossfade.core.rollout.state import IN_STAGE, Approval, Phase, Rollout
+from crossfade.core.verdict import Verdict, worst
+from crossfade.errors import ApprovalRefused, Refused
+
+__all__ = [
+    "applied",
+    "approve",
+    "approved",
+    "begin",
+    "extend",
+    "hold",
+    "preflight",
+    "reconciled",
+    "reject",
+    "soaked",
+]
+
+
+def begin(state: Rollout, now_us: int) -> Step:
+    """ready → preflight."""
+    if passed(state, Phase.READY):
+        return state, ()
+    if state.phase is not Phase.READY:
+        raise wrong_phase(state, "begin")
+    return move(state, Phase.PREFLIGHT, now_us)
+
+
+def preflight(state: Rollout, command: c.Preflight, now_us: int) -> Step:
+    """preflight → ramping, and the flags rise in the same step; or → held."""
+    if passed(state, Phase.PREFLIGHT):
+        return state, ()
+    if state.phase is not Phase.PREFLIGHT:
+        raise wrong_phase(state, command.verb)
+    verdict = worst(one.verdict for one in command.checks)
+    if verdict is not Verdict.PASS:
+        bad = [describe(one) for one in command.checks if one.verdict is not Verdict.PASS]
+        reason = f"preflight {verdict.value}: " + ("; ".join(bad) or "no check was made")
+        return move(state, Phase.HELD, now_us, reason=reason)
+    percent = state.current.percent
+    written = {
+        key: max(percent_of(state.written, key), percent_of(percent, key))
+        for key in {*state.written, *percent}
+    }
+    new, facts = move(
+        state,
+        Phase.RAMPING,
+        now_us,
+        served=dict(percent),
+        written=written,
+        evidence_since_us=now_us,
+        evidence_hash=None,
+        reconciliation=None,
+    )
+    return new, (*facts, flags_fact(new))
+
+
+def applied(state: Rollout, command: c.Applied, now_us: int) -> Step:
+    """ramping → soaking: the evidence of this attempt begins here."""
+    if passed(state, Phase.RAMPING):
+        return state, ()
+    if state.phase is not Phase.RAMPING:
+        raise wrong_phase(state, command.verb)
+    evidence = own(state, command.evidence, command.verb)
+    found = evidence.get("applied")
+    if found is None or found.verdict is not Verdict.PASS:
+        why = describe(found) if found else "no instance reports"
+        raise Refused(f"applied: not every live instance follows the flags yet: {why}")
+    deadline_us = now_us + round(state.current.soak_s * 1e6)
+    return move(state, Phase.SOAKING, now_us, evidence_since_us=now_us, deadline_us=deadline_us)
+
+
+def soaked(state: Rollout, now_us: int) -> Step:
+    """soaking → reconciling."""
+    if passed(state, Phase.SOAKING):
+        return state, ()
+    if state.phase is not Phase.SOAKING:
+        raise wrong_phase(state, "soaked")
+    left_us = (state.deadline_us or 0) - now_us
+    if left_us > 0:
+        raise Refused(f"soaked: {state.current.name} soaks for another {left_us / 1e6:.1f} s")
+    return move(state, Phase.RECONCILING, now_us, deadline_us=None)
+
+
+def reconciled(state: Rollout, command: c.Reconciled, now_us: int) -> Step:
+    """reconciling → awaiting_approval with the evidence frozen; or → rolling_back, held."""
+    if passed(state, Phase.RECONCILING):
+        return state, ()
+    if state.phase is not Phase.RECONCILING:
+        raise wrong_phase(state, command.verb)
+    if command.began_us is None:
+        raise Refused(f"reconciled: no stored reconciliation has the hash {command.reconciliation}")
+    if command.began_us < state.since_us:
+        raise Refused("reconciled: that reconciliation began before the soak was over; run another")
+    evidence = own(state, command.evidence, command.verb)
+    broken = breach(evidence)
+    if broken:
+        reason = "; ".join(describe(one) for one in broken)
+        caused = c.Breach(
+            actor=command.actor,
+            stage=state.stage,
+            attempt=state.attempt,
+            reason=reason,
+            measurements=broken,
+        )
+        figures = [one.to_json() for one in broken]
+        return take_back(state, caused, None, 0.0, now_us, figures)
+    if evidence.verdict is Verdict.FAIL:
+        return move(state, Phase.HELD, now_us, reason=evidence.explain(Verdict.FAIL))
+    if evidence.verdict is not Verdict.PASS:
+        return state, ()
+    expires_us = now_us + round(state.plan.approval_expires_s * 1e6)
+    new, facts = move(
+        state,
+        Phase.AWAITING_APPROVAL,
+        now_us,
+        evidence_hash=evidence.hash,
+        reconciliation=command.reconciliation,
+        deadline_us=expires_us,
+    )
+    return new, (*facts, Fact("evidence", evidence.to_json()))
+
+
+def approved(state: Rollout, command: c.Approve) -> bool:
+    """Whether this very approval was already given."""
+    return any(
+        (one.stage, one.attempt, one.evidence_hash, one.approver)
+        == (command.stage, command.attempt, command.evidence_hash, command.approver)
+        for one in state.approvals
+    )
+
+
+def _waiting(state: Rollout, verb: str, approver: str) -> None:
+    if state.phase is not Phase.AWAITING_APPROVAL:
+        raise ApprovalRefused(str(wrong_phase(state, verb)))
+    if not approver:
+        raise ApprovalRefused(f"{verb}: name the approver")
+
+
+def approve(state: Rollout, command: c.Approve, now_us: int) -> Step:
+    """awaiting_approval → ready of the next stage, or completed after the last."""
+    _waiting(state, command.verb, command.approver)
+    if state.deadline_us is not None and now_us >= state.deadline_us:
+        raise ApprovalRefused("approve: the time to approve this evidence has run out")
+    if command.evidence_hash != state.evidence_hash:
+        raise ApprovalRefused(
+            f"approve: names evidence {command.evidence_hash[:12]}, but "
+            f"{(state.evidence_hash or 'none')[:12]} waits for approval"
+        )
+    evidence = own(state, command.evidence, command.verb)
+    if evidence.verdict is not Verdict.PASS:
+        got_worse = evidence.explain(Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
+        raise ApprovalRefused(f"approve: the evidence got worse since: {got_worse}")
+    limit = state.current.targets.tickets_per_week
+    if not 0 <= command.tickets <= limit:
+        raise ApprovalRefused(
+            f"approve: {command.tickets} support tickets, at most {limit} may pass; "
+            "extend the soak or reject"
+        )
+    approval = Approval(
+        stage=state.stage,
+        attempt=state.attempt,
+        evidence_hash=command.evidence_hash,
+        approver=command.approver,
+        comment=command.comment,
+        tickets=command.tickets,
+        at_us=now_us,
+    )
+    last = state.stage + 1 == len(state.plan.stages)
+    changes: dict[str, Any] = {} if last else {"stage": state.stage + 1, "attempt": 1}
+    new, facts = move(
+        state,
+        Phase.COMPLETED if last else Phase.READY,
+        now_us,
+        approvals=(*state.approvals, approval),
+        evidence_hash=None,
+        reconciliation=None,
+        deadline_us=None,
+        **changes,
+    )
+    return new, (Fact("approved", asdict(approval)), *facts)
+
+
+def reject(state: Rollout, command: c.Reject, now_us: int) -> Step:
+    """awaiting_approval → held."""
+    _waiting(state, command.verb, command.approver)
+    reason = f"rejected by {command.approver}" + (f": {command.comment}" if command.comment else "")
+    new, facts = move(
+        state, Phase.HELD, now_us, reason=reason, evidence_hash=None, deadline_us=None
+    )
+    return new, (
+        Fact("rejected", {"approver": command.approver, "comment": command.comment}),
+        *facts,
+    )
+
+
+def extend(state: Rollout, command: c.Extend, now_us: int) -> Step:
+    """awaiting_approval → soaking."""
+    _waiting(state, command.verb, command.approver)
+    if not 0 < command.soak_s <= 366 * 86_400:
+        raise ApprovalRefused(
+            f"extend: soak_s must be above 0 and at most a year, is {command.soak_s:g}"
+        )
+    return move(
+        state,
+        Phase.SOAKING,
+        now_us,
+        evidence_hash=None,
+        deadline_us=now_us + round(command.soak_s * 1e6),
+    )
+
+
+def hold(state: Rollout, command: c.Hold, now_us: int) -> Step:
+    """Any phase of a stage → held."""
+    if state.phase is Phase.HELD:
+        return state, ()
+    if state.phase not in IN_STAGE:
+        raise wrong_phase(state, command.verb)
+    if not command.reason:
+        raise Refused("hold: give the reason")
+    return move(
+        state, Phase.HELD, now_us, reason=command.reason, evidence_hash=None, deadline_us=None
+    )

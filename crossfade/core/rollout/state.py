@@ -1,0 +1,158 @@
+"""A rollout's state: one frozen value that the control server stores and nothing else changes."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from crossfade.core.flags import Flags
+from crossfade.core.rollout.plan import Plan, Stage
+
+__all__ = ["IN_STAGE", "Approval", "Phase", "Rollout", "flags_of"]
+
+
+class Phase(StrEnum):
+    """Where a stage stands (docs/protocol.md, section 6)."""
+
+    READY = "ready"
+    PREFLIGHT = "preflight"
+    RAMPING = "ramping"
+    SOAKING = "soaking"
+    RECONCILING = "reconciling"
+    AWAITING_APPROVAL = "awaiting_approval"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    HELD = "held"
+    COMPLETED = "completed"
+
+
+IN_STAGE = (
+    Phase.READY,
+    Phase.PREFLIGHT,
+    Phase.RAMPING,
+    Phase.SOAKING,
+    Phase.RECONCILING,
+    Phase.AWAITING_APPROVAL,
+)
+"""The phases of a stage that goes forward, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """Who let which evidence of which stage and attempt pass, and when."""
+
+    stage: int
+    attempt: int
+    evidence_hash: str
+    approver: str
+    comment: str
+    tickets: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """The state of one rollout.
+
+    ``version`` rises by one at every change (compare-and-swap, I6). ``stage`` counts from 0,
+    ``attempt`` from 1 in every stage. ``served`` and ``written`` are the percentages in
+    force. ``evidence_since_us`` is where this attempt's evidence begins; ``deadline_us`` is
+    the soak's end while soaking and the approval's expiry while waiting for one.
+    ``incident_id`` names the incident that is open; ``incidents`` counts all of them.
+    Times are microseconds since 1970.
+    """
+
+    id: str
+    name: str
+    plan: Plan
+    version: int = 1
+    phase: Phase = Phase.READY
+    stage: int = 0
+    attempt: int = 1
+    actor: str = ""
+    reason: str = ""
+    started_us: int = 0
+    since_us: int = 0
+    evidence_since_us: int = 0
+    deadline_us: int | None = None
+    served: Mapping[str, float] = field(default_factory=dict)
+    written: Mapping[str, float] = field(default_factory=dict)
+    evidence_hash: str | None = None
+    reconciliation: str | None = None
+    incident_id: str | None = None
+    incidents: int = 0
+    approvals: tuple[Approval, ...] = ()
+
+    @property
+    def current(self) -> Stage:
+        """The stage that ``stage`` counts to."""
+        return self.plan.stages[self.stage]
+
+    @property
+    def active(self) -> bool:
+        """Whether another rollout may not start: it is not completed."""
+        return self.phase is not Phase.COMPLETED
+
+    @property
+    def exposed(self) -> bool:
+        """Whether a breach matters now: Realtime serves somebody, or a stage is being tried."""
+        if self.phase in (
+            Phase.RAMPING,
+            Phase.SOAKING,
+            Phase.RECONCILING,
+            Phase.AWAITING_APPROVAL,
+        ):
+            return True
+        return any(share > 0 for share in self.served.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The rollout as JSON values, in the form of the protocol page."""
+        plan = self.plan.to_json()
+        return {
+            "id": self.id,
+            "name": self.name,
+            "version": self.version,
+            "phase": self.phase.value,
+            "stage": self.stage,
+            "stages": plan.pop("stages"),
+            "attempt": self.attempt,
+            "actor": self.actor,
+            "reason": self.reason,
+            "started_us": self.started_us,
+            "since_us": self.since_us,
+            "evidence_since_us": self.evidence_since_us,
+            "deadline_us": self.deadline_us,
+            "percentages": {"served": dict(self.served), "written": dict(self.written)},
+            "evidence_hash": self.evidence_hash,
+            "reconciliation": self.reconciliation,
+            "incident_id": self.incident_id,
+            "incidents": self.incidents,
+            "approvals": [asdict(one) for one in self.approvals],
+            "plan": plan,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Rollout":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: when it is not such a document.
+        """
+        known = dict(value)
+        stages, shares = known.pop("stages"), known.pop("percentages")
+        known["plan"] = Plan.from_json({**known["plan"], "stages": stages})
+        known["phase"] = Phase(known["phase"])
+        known["approvals"] = tuple(Approval(**one) for one in known["approvals"])
+        return cls(**known, served=shares["served"], written=shares["written"])
+
+
+def flags_of(rollout: Rollout, version: int) -> Flags:
+    """The flags that follow from the rollout's state."""
+    return Flags(
+        version=version,
+        salt=rollout.plan.salt,
+        partitions=rollout.plan.partitions,
+        topics=rollout.plan.topics,
+        written=rollout.written,
+        served=rollout.served,
+    )
