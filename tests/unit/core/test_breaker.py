@@ -124,6 +124,16 @@ def test_slow_calls_trip_like_failures() -> None:
     assert bench.state is BreakerState.CLOSED
 
 
+@pytest.mark.parametrize(("slow", "tripped"), [(10, False), (11, True)])
+def test_the_share_of_slow_calls_must_be_above_its_limit(slow: int, tripped: bool) -> None:
+    bench = Bench()
+    for number in range(5 * 20):
+        bench.now_ms = number * 3_000
+        bench.call(OK, latency_ms=5_000 if number % 20 < slow else 10)
+    bench.now_ms = 5 * MINUTE
+    assert (bench.state is BreakerState.OPEN) is tripped
+
+
 def test_three_connection_failures_in_a_row_trip_at_once() -> None:
     bench = Bench()
     for _ in range(2):
