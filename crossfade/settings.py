@@ -289,6 +289,7 @@ class PrefectSettings(_Section):
 
     api_url: str = ""
     work_pool: str = "crossfade"
+    report_every_s: float = Field(86_400.0, gt=0, description="schedule of the report deployment")
 
 
 class StackSettings(_Section):
