@@ -11,7 +11,7 @@ import jwt
 
 from crossfade.errors import UsageError
 
-__all__ = ["MIN_SECRET_BYTES", "ROLES", "ProjectKeys", "mint_token", "new_secret", "project_keys"]
+__all__ = ["MIN_SECRET_BYTES", "ROLES", "ProjectKeys", "mint_token", "new_secret", "make_keys"]
 
 ROLES = ("anon", "authenticated", "service_role")
 MIN_SECRET_BYTES = 32
@@ -64,7 +64,7 @@ def mint_token(
     return jwt.encode(claims, secret, algorithm="HS256")
 
 
-def project_keys(secret: str, *, now_s: float | None = None) -> ProjectKeys:
+def make_keys(secret: str, *, now_s: float | None = None) -> ProjectKeys:
     """The anon and the service_role key of a project, valid for ten years as a hosted one's.
 
     Raises:

@@ -139,7 +139,9 @@ def _connect(database_url: str, timeout_s: float) -> psycopg.Connection:
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"the database can not be reached: {_first_line(error)}") from None
     except psycopg.Error as error:
-        raise StoreRejected(f"the database's URL is not understood: {type(error).__name__}") from None
+        raise StoreRejected(
+            f"the database's URL is not understood: {type(error).__name__}"
+        ) from None
 
 
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:
