@@ -1,0 +1,310 @@
+"""Reports of all instances, added up into windows of time.
+
+An evaluation must stay cheap after seven days and with a hundred instances: so reports are
+added once, into the window that is open, and into one running total since the evidence
+began; a rule about the last five minutes merges a handful of windows. Mutable for that
+reason (a frozen state would copy every histogram at every report); no clock, no I/O.
+
+A report counts where it is *received*, by the server's clock, so that clocks of instances
+do not matter. One whose interval began before the current evidence is left out.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crossfade.core.statistics import Rate
+from crossfade.core.telemetry import Histogram, Report, Role, SinkWindow, TransportWindow
+
+__all__ = ["MAX_INSTANCES", "Instance", "SinkTotal", "TelemetryWindows", "TransportTotal", "Window"]
+
+MAX_INSTANCES = 5_000
+"""Most instances that are told apart; those silent for longest are forgotten first."""
+
+
+@dataclass(slots=True)
+class SinkTotal:
+    """All publishers' calls to one sink in a window."""
+
+    calls: int = 0
+    failures: int = 0
+    slow: int = 0
+    connect_failures: int = 0
+    events: int = 0
+    latency_ms: dict[str, int] = field(default_factory=dict)
+
+    def add(self, one: "SinkTotal | SinkWindow") -> None:
+        """Add another total, or what one report says."""
+        self.calls += one.calls
+        self.failures += one.failures
+        self.slow += one.slow
+        self.connect_failures += one.connect_failures
+        self.events += one.events
+        _add_counts(self.latency_ms, _counts(one.latency_ms))
+
+    @property
+    def rate(self) -> Rate:
+        """Failures of calls."""
+        return Rate(self.failures, self.calls)
+
+
+@dataclass(slots=True)
+class TransportTotal:
+    """One role's deliveries by one transport in a window."""
+
+    received: int = 0
+    delivered: int = 0
+    cohort: int = 0
+    duplicates: int = 0
+    reconnects: int = 0
+    latency_ms: dict[str, int] = field(default_factory=dict)
+
+    def add(self, one: "TransportTotal | TransportWindow") -> None:
+        """Add another total, or what one report says."""
+        self.received += one.received
+        self.delivered += one.delivered
+        self.cohort += one.cohort
+        self.duplicates += one.duplicates
+        self.reconnects += one.reconnects
+        _add_counts(self.latency_ms, _counts(one.latency_ms))
+
+    @property
+    def latency(self) -> Histogram:
+        """Latencies in milliseconds."""
+        return Histogram(self.latency_ms)
+
+
+@dataclass(slots=True)
+class Window:
+    """Everything reported between two times (microseconds since 1970).
+
+    ``transports`` is keyed by ``role/transport``, e.g. ``tap/realtime``. ``covered_us`` says
+    for how long at least one ``publisher``, and at least one ``reader`` (subscriber or tap),
+    was heard of. ``lost`` counts events that readers gave up; ``tells_lost`` whether any
+    reader reports that figure at all.
+    """
+
+    from_us: int
+    to_us: int
+    reports: int = 0
+    lost: int = 0
+    tells_lost: bool = False
+    sinks: dict[str, SinkTotal] = field(default_factory=dict)
+    transports: dict[str, TransportTotal] = field(default_factory=dict)
+    categories: dict[str, int] = field(default_factory=dict)
+    covered_us: dict[str, int] = field(default_factory=dict)
+
+    def add(self, report: Report) -> None:
+        """Add what one report counted in its interval."""
+        self.reports += 1
+        for name, sink in report.sinks.items():
+            self.sinks.setdefault(name, SinkTotal()).add(sink)
+        for name, transport in report.transports.items():
+            key = f"{report.role.value}/{name}"
+            self.transports.setdefault(key, TransportTotal()).add(transport)
+        _add_counts(self.categories, report.categories)
+
+    def merge(self, other: "Window") -> None:
+        """Add another window's figures; the times stay."""
+        self.reports += other.reports
+        self.lost += other.lost
+        self.tells_lost = self.tells_lost or other.tells_lost
+        for name, sink in other.sinks.items():
+            self.sinks.setdefault(name, SinkTotal()).add(sink)
+        for name, transport in other.transports.items():
+            self.transports.setdefault(name, TransportTotal()).add(transport)
+        _add_counts(self.categories, other.categories)
+        _add_counts(self.covered_us, other.covered_us)
+
+    def sink(self, name: str) -> SinkTotal:
+        """The sink's total; an empty one when nobody reported it."""
+        return self.sinks.get(name) or SinkTotal()
+
+    def transport(self, role: Role, name: str) -> TransportTotal:
+        """The transport's total for ``role``; an empty one when nobody reported it."""
+        return self.transports.get(f"{role.value}/{name}") or TransportTotal()
+
+    def to_json(self) -> dict[str, Any]:
+        """The window as JSON values."""
+        return {
+            "from_us": self.from_us,
+            "to_us": self.to_us,
+            "reports": self.reports,
+            "lost": self.lost,
+            "tells_lost": self.tells_lost,
+            "sinks": {name: _fields(one) for name, one in self.sinks.items()},
+            "transports": {name: _fields(one) for name, one in self.transports.items()},
+            "categories": dict(self.categories),
+            "covered_us": dict(self.covered_us),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Window":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            KeyError, TypeError: when it is not such a document.
+        """
+        known = dict(value)
+        known["sinks"] = {name: SinkTotal(**one) for name, one in known["sinks"].items()}
+        known["transports"] = {
+            name: TransportTotal(**one) for name, one in known["transports"].items()
+        }
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance's last report and when the server received it."""
+
+    report: Report
+    received_us: int
+
+
+class TelemetryWindows:
+    """The instances, the windows of the recent past, and the total since the evidence began.
+
+    Args:
+        start_us: now.
+        width_us: how long a window is; ``keep_us``: for how long closed ones are kept.
+        live_us: an instance silent for longer is not live, and covers nothing.
+    """
+
+    def __init__(self, start_us: int, *, width_us: int, keep_us: int, live_us: int) -> None:
+        self.width_us = width_us
+        self.keep_us = keep_us
+        self.live_us = live_us
+        self.since_us = start_us
+        self.total = Window(start_us, start_us)
+        self.instances: dict[str, Instance] = {}
+        self._open = Window(start_us, start_us + width_us)
+        self._closed: deque[Window] = deque()
+        self._unsaved: list[Window] = []
+        self._heard_us: dict[str, int] = {}
+
+    def restore(self, windows: Iterable[Window], instances: Iterable[Instance]) -> None:
+        """Take in what an earlier life of the server stored, oldest window first."""
+        for window in windows:
+            if window.from_us >= self.since_us:
+                self.total.merge(window)
+            self._closed.append(window)
+        for instance in instances:
+            self.instances[instance.report.instance] = instance
+
+    def begin(self, since_us: int, now_us: int) -> None:
+        """Start the total anew: only what is reported after ``since_us`` counts."""
+        self._close(now_us)
+        self.since_us = since_us
+        self.total = Window(since_us, now_us)
+        for window in self._closed:
+            if window.from_us >= since_us:
+                self.total.merge(window)
+
+    def add(self, report: Report, received_us: int) -> bool:
+        """Add a report; False for one that was seen before (a repeated send)."""
+        before = self.instances.get(report.instance)
+        if before is not None and before.report.at_us == report.at_us:
+            return False
+        self.advance(received_us)
+        lost = _lost_since(before, report)
+        self._cover(report.role, received_us)
+        self.instances[report.instance] = Instance(report, received_us)
+        if len(self.instances) > MAX_INSTANCES:
+            silent = min(self.instances.values(), key=lambda one: one.received_us)
+            del self.instances[silent.report.instance]
+        fresh = received_us - round(report.interval_ms * 1_000) >= self.since_us
+        for window in (self._open, self.total):
+            if fresh:
+                window.add(report)
+            window.lost += lost
+            window.tells_lost = window.tells_lost or _tells_lost(report)
+        self.total.to_us = received_us
+        return True
+
+    def advance(self, now_us: int) -> None:
+        """Close the open window when it is full."""
+        if now_us >= self._open.to_us:
+            self._close(now_us)
+
+    def take_unsaved(self) -> list[Window]:
+        """The windows that were closed since the last call, to be stored."""
+        unsaved, self._unsaved = self._unsaved, []
+        return unsaved
+
+    def live(self, now_us: int) -> list[Instance]:
+        """Instances heard of within ``live_us``."""
+        return [one for one in self.instances.values() if now_us - one.received_us <= self.live_us]
+
+    def covered_us(self, kind: str, now_us: int) -> int:
+        """For how long since ``since_us`` a ``publisher`` or a ``reader`` was heard of."""
+        tail_us = now_us - max(self._heard_us.get(kind, 0), self.since_us)
+        heard = self._heard_us.get(kind, 0) >= self.since_us
+        return self.total.covered_us.get(kind, 0) + (
+            tail_us if heard and tail_us <= self.live_us else 0
+        )
+
+    def trailing(self, now_us: int, count: int, width_us: int) -> list[Window]:
+        """The last ``count`` sub-windows of ``width_us``, oldest first.
+
+        Nothing from before ``since_us`` is in them. A window belongs to the sub-window that
+        holds its middle.
+        """
+        start_us = now_us - count * width_us
+        found = [
+            Window(start_us + number * width_us, start_us + (number + 1) * width_us)
+            for number in range(count)
+        ]
+        for window in reversed((*self._closed, self._open)):
+            middle_us = (window.from_us + min(window.to_us, now_us)) // 2
+            if window.from_us < self.since_us or middle_us < start_us:
+                break
+            number = min(count - 1, (middle_us - start_us) // width_us)
+            found[number].merge(window)
+        return found
+
+    def _close(self, now_us: int) -> None:
+        window = self._open
+        window.to_us = max(window.from_us, min(window.to_us, now_us))
+        self._open = Window(now_us, now_us + self.width_us)
+        # A window without a report is kept out: seven quiet days are not 20,000 rows.
+        if window.reports or window.lost:
+            self._closed.append(window)
+            self._unsaved.append(window)
+        while self._closed and self._closed[0].to_us < now_us - self.keep_us:
+            self._closed.popleft()
+
+    def _cover(self, role: Role, received_us: int) -> None:
+        kind = "publisher" if role is Role.PUBLISHER else "reader"
+        from_us = max(self._heard_us.get(kind, 0), self.since_us)
+        gap_us = received_us - from_us
+        if 0 < gap_us <= self.live_us:
+            for window in (self._open, self.total):
+                window.covered_us[kind] = window.covered_us.get(kind, 0) + gap_us
+        self._heard_us[kind] = received_us
+
+
+def _tells_lost(report: Report) -> bool:
+    return report.role is not Role.PUBLISHER and "lost" in report.totals
+
+
+def _lost_since(before: Instance | None, report: Report) -> int:
+    """Events given up since the previous report; a counter that fell was started anew."""
+    if not _tells_lost(report):
+        return 0
+    now = report.totals["lost"]
+    earlier = before.report.totals.get("lost", 0) if before is not None else 0
+    return now - earlier if now >= earlier else now
+
+
+def _add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
+    for key, count in counts.items():
+        into[key] = into.get(key, 0) + count
+
+
+def _counts(latency: Histogram | dict[str, int]) -> Mapping[str, int]:
+    return latency.counts if isinstance(latency, Histogram) else latency
+
+
+def _fields(one: SinkTotal | TransportTotal) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__slots__}
