@@ -1,9 +1,124 @@
-"""Commands: up,demo."""
+"""Commands: up, demo."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-__all__ = ["register"]
+from crossfade.cli.options import SettingsOption
+from crossfade.errors import StackError
+from crossfade.settings import load_settings
+
+__all__ = ["register", "run_interruptibly"]
+
+INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
+    app.command()(up)
+
+
+def _port(name: str) -> Any:
+    return typer.Option(f"--{name}-port", min=0, max=65_535, help=f"Port of {name}; 0: a free one.")
+
+
+def up(
+    settings: SettingsOption = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Folder for everything of the stack (default .crossfade)."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="A service to leave out; may be given several times."),
+    ] = None,
+    postgres_port: Annotated[int | None, _port("postgres")] = None,
+    supabase_port: Annotated[int | None, _port("supabase")] = None,
+    hub_port: Annotated[int | None, _port("hub")] = None,
+    control_port: Annotated[int | None, _port("control")] = None,
+    prefect_port: Annotated[int | None, _port("prefect")] = None,
+) -> None:
+    """Start the embedded stack and run it until Ctrl-C.
+
+    PostgreSQL with the Supabase stand-in, the legacy WebSocket hub, the tap, the control
+    server, Prefect with a worker and every deployment. With SUPABASE_URL, SUPABASE_ANON_KEY and
+    SUPABASE_SERVICE_ROLE_KEY set, that project is used instead of the stand-in.
+    """
+    base = load_settings(
+        settings,
+        os.environ,
+        {
+            "stack": {
+                "state": None if state is None else str(state),
+                "postgres_port": postgres_port,
+                "supabase_port": supabase_port,
+                "hub_port": hub_port,
+                "control_port": control_port,
+                "prefect_port": prefect_port,
+            }
+        },
+    )
+    raise typer.Exit(run_interruptibly(_run_stack(base, frozenset(without or ()), Console())))
+
+
+async def _run_stack(base: Any, without: frozenset[str], console: Console) -> int:
+    # Imported here: they cost every other command half a second.
+    from crossfade.local.stack import Stack
+    from crossfade.local.status_table import StatusDisplay, status_table
+
+    display = StatusDisplay(console)
+    stack = Stack(base, base.stack.state, without=without, on_change=display.change)
+    began = time.monotonic()
+    with display:
+        await stack.__aenter__()
+    try:
+        console.print(status_table(stack.supervisor.statuses, time.monotonic()))
+        console.print(
+            f"\nready after {time.monotonic() - began:.1f} s; everything is in "
+            f"{stack.paths.state}; Ctrl-C ends it",
+            highlight=False,
+            soft_wrap=True,
+        )
+        name = await stack.supervisor.death()
+        status = next(one for one in stack.supervisor.statuses if one.name == name)
+        console.print(status_table(stack.supervisor.statuses, time.monotonic()))
+        raise StackError(status.note)
+    finally:
+        await stack.__aexit__(None, None, None)
+
+
+def run_interruptibly(work: Coroutine[Any, Any, int]) -> int:
+    """Run ``work``; SIGINT or SIGTERM cancels it, so that it can clean up, and gives 130.
+
+    A second signal ends this process at once (the guardian then ends its children).
+    """
+
+    async def guarded() -> int:
+        task = asyncio.ensure_future(work)
+        interrupted = False
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            if interrupted:
+                os._exit(INTERRUPTED)
+            interrupted = True
+            task.cancel()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, interrupt)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not interrupted:
+                raise
+            return INTERRUPTED
+
+    return asyncio.run(guarded())
