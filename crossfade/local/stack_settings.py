@@ -17,7 +17,7 @@ from pydantic import BaseModel, SecretStr
 
 from crossfade.errors import SettingsError, UsageError
 from crossfade.local.addresses import HOST
-from crossfade.local.keys import project_keys
+from crossfade.local.keys import make_keys
 from crossfade.settings import Settings
 
 __all__ = ["Secrets", "StackPaths", "stack_settings", "to_toml", "write_private", "write_settings"]
@@ -212,7 +212,7 @@ def _supabase(base: Settings, ports: Mapping[str, int], own: Secrets) -> dict[st
         if faults:
             raise SettingsError(faults)
         return {}
-    keys = project_keys(own.jwt_secret)
+    keys = make_keys(own.jwt_secret)
     database = f"postgresql://postgres:{own.postgres_password}@{HOST}:{ports['postgres']}/postgres"
     return {
         "url": f"http://{HOST}:{ports['supabase']}",
