@@ -1,10 +1,13 @@
 """What the shells need from the outside, as protocols; ``crossfade.adapters`` implements them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Head, Position, Stream
 from crossfade.core.flags import Flags
+from crossfade.core.reconciliation_plan import Extent, Interval, Outline, Range
+from crossfade.core.reconciliation_rows import Row
 from crossfade.core.telemetry import Report
 
 __all__ = [
@@ -15,8 +18,11 @@ __all__ = [
     "FillSource",
     "FlagSource",
     "IngestResult",
+    "JournalReader",
     "LegacySend",
+    "RecordingReader",
     "Reporter",
+    "StoreReader",
 ]
 
 LegacySend = Callable[[Sequence[Event]], Awaitable[None]]
@@ -124,4 +130,54 @@ class EventStore(FillSource, Protocol):
         Raises:
             StoreUnavailable, StoreRejected: as ``ingest``.
         """
+        ...
+
+
+class StoreReader(Protocol):
+    """A store that a reconciliation reads; synchronous, used from threads.
+
+    Every method raises StoreError or JournalError when the store can not be read.
+    """
+
+    @property
+    def name(self) -> str:
+        """``journal``, ``websocket``, ``realtime`` or ``supabase``."""
+        ...
+
+    def streams(self) -> list[Extent]:
+        """The lowest and highest sequence held of each stream that holds any."""
+        ...
+
+    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
+        """Digests of the blocks (of ``block`` sequences) that hold rows of the ranges.
+
+        Within one range a block has one digest at most; blocks without rows have none.
+        """
+        ...
+
+    def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
+        """The rows of a range, repeated deliveries of a sequence in order of arrival."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class JournalReader(StoreReader, Protocol):
+    """The journal, which also says what each store is owed."""
+
+    def outline(self, cutoff_us: int, recorded_from_us: int = 0) -> Outline:
+        """The journal's streams at one moment; what was committed after the cut-off is in flight.
+
+        What was committed before ``recorded_from_us`` is not expected of the tap.
+        """
+        ...
+
+
+class RecordingReader(StoreReader, Protocol):
+    """One transport of the tap's recording, which also says when the tap was connected."""
+
+    def coverage(self) -> tuple[Interval, ...]:
+        """The intervals of its connection, in microseconds, ascending."""
         ...

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from crossfade.core.flags import DEFAULT_CATEGORIES, EVERYTHING
 from crossfade.errors import SettingsError
@@ -63,6 +71,9 @@ class JournalSettings(_Section):
     linger_ms: float = Field(2.0, ge=0, le=1_000, description="longest wait to fill a group commit")
     group_events: int = Field(1_000, ge=1, le=100_000)
     queue_events: int = Field(20_000, ge=1, description="publish() waits above this")
+    epoch: int | None = Field(
+        None, ge=0, description="of a new journal; default: the second of its birth"
+    )
 
 
 class ClassificationRule(_Section):
@@ -280,6 +291,15 @@ class ReconcileSettings(_Section):
     rechecks: int = Field(3, ge=1, description="a suspect that survives these is a finding")
     recheck_s: float = Field(1.0, ge=0)
     scrub_blocks: int = Field(64, ge=0)
+    exact: tuple[str, ...] = Field(
+        ("critical",), description="categories in which a single discrepancy is a FAIL"
+    )
+    tolerance: float = Field(
+        0.001, ge=0, lt=1, description="share of the others' events that may differ before a FAIL"
+    )
+    websocket_since: AwareDatetime | None = Field(
+        None, description="the tap joined an older journal then: expect nothing earlier of it"
+    )
     every_s: float = Field(300.0, gt=0, description="schedule of the validate deployment")
     state: Path = Path("crossfade-reconcile.db")
 

@@ -1,0 +1,78 @@
+"""Opening somebody else's SQLite file for reading only."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+from crossfade.core.digest import BlockDigest, DigestFold, block_of
+from crossfade.core.event import Stream
+from crossfade.core.reconciliation_plan import Range
+from crossfade.core.reconciliation_rows import Row
+from crossfade.errors import CrossfadeError
+
+__all__ = ["BUSY_TIMEOUT_S", "fold_rows", "open_read_only", "translated"]
+
+BUSY_TIMEOUT_S = 5.0
+"""Longest wait for a writer's lock (a WAL reader hardly ever waits)."""
+
+
+def open_read_only(path: Path, error: type[CrossfadeError]) -> sqlite3.Connection:
+    """Open an existing database read-only; its writer may go on.
+
+    The connection may be used by several threads (SQLite is built serialised).
+
+    Raises:
+        CrossfadeError: of the kind ``error``: the file is missing or no database.
+    """
+    if not path.is_file():
+        raise error(f"{path}: no such file")
+    with translated(path, error):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            check_same_thread=False,
+            isolation_level=None,
+        )
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("SELECT count(*) FROM sqlite_schema")
+    return connection
+
+
+@contextmanager
+def translated(path: Path, error: type[CrossfadeError]) -> Iterator[None]:
+    """Turn SQLite's errors into ``error``, naming the file."""
+    try:
+        yield
+    except sqlite3.Error as fault:
+        raise error(f"{path}: {fault}") from fault
+
+
+def fold_rows(
+    ranges: Iterable[Range], size: int, read: Callable[[Range], Iterable[Row]]
+) -> Iterator[tuple[Stream, BlockDigest]]:
+    """Digests of ranges from their rows: one for each block that a range touches and holds rows of.
+
+    ``read`` gives a range's rows with equal sequences next to each other, in order of
+    arrival. Only a block's sums are held, never its rows.
+    """
+    for asked in ranges:
+        for number, rows in groupby(
+            read(asked), key=lambda row: block_of(row.event.sequence, size)
+        ):
+            fold = DigestFold(number)
+            previous = 0
+            for row in rows:
+                sequence = row.event.sequence
+                if row.is_stale:
+                    fold.stale += 1
+                if sequence == previous:
+                    fold.repeated += 1
+                    continue
+                previous = sequence
+                fold.add(sequence, row.hash)
+                if row.disordered:
+                    fold.disordered += 1
+            yield asked.stream, fold.digest()

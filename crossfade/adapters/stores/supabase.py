@@ -1,0 +1,146 @@
+"""Reads the Supabase table through its functions (docs/protocol.md section 3)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import httpx
+import stamina
+from postgrest import APIError, SyncPostgrestClient
+
+from crossfade.core.digest import BlockDigest, block_last, block_of
+from crossfade.core.event import Stream, content_hash, from_wire, hash_from_hex
+from crossfade.core.reconciliation_plan import Extent, Range
+from crossfade.core.reconciliation_rows import Row
+from crossfade.errors import InvalidEvent, StoreRejected, StoreUnavailable, StoreUnreachable
+from crossfade.settings import SupabaseSettings
+
+__all__ = ["SupabaseReader", "split_ranges"]
+
+MAX_BLOCKS = 2_000
+"""Blocks (and so ranges) a call of ``crossfade_digests_v1``: some 500,000 rows at the default
+block size, a tenth of the 8 s that Supabase lets the service role's statements run."""
+PAGE = 1_000
+"""Events a call of ``crossfade_fill_v1``, its own limit."""
+ATTEMPTS = 3
+_BUSY = ("08", "53", "57", "58", "PGRST00")
+"""SQLSTATE classes and PostgREST codes of a database that may answer later."""
+
+_BUSY_STATUSES = ("429", "500", "502", "503", "504", "520")
+
+
+class SupabaseReader:
+    """Implements ``ports.StoreReader`` over the project's REST interface, with the service role.
+
+    Digests are sums of the hash column that PostgreSQL generates from the row; rows are
+    hashed here again, and a difference between the two is reported. Failed calls are
+    repeated up to ``ATTEMPTS`` times.
+
+    Raises:
+        StoreRejected: no project is configured.
+    """
+
+    name = "supabase"
+
+    def __init__(self, settings: SupabaseSettings) -> None:
+        if not settings.url or not settings.service_role_key.get_secret_value():
+            raise StoreRejected(
+                "no Supabase project: set supabase.url and supabase.service_role_key"
+            )
+        key = settings.service_role_key.get_secret_value()
+        self._http = httpx.Client(timeout=settings.timeout_s)
+        self._client = SyncPostgrestClient(
+            f"{settings.url.rstrip('/')}/rest/v1",
+            headers={"apikey": key, "Authorization": f"Bearer {key}"},
+            http_client=self._http,
+            retry_enabled=False,
+        )
+
+    def streams(self) -> list[Extent]:
+        """The lowest and highest sequence held of each stream."""
+        return [
+            Extent(_stream(row), int(row[4]), int(row[5]))
+            for row in self._call("crossfade_streams_v1", {})
+        ]
+
+    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
+        """A digest of each block that holds rows of a range; one range's parts may come apart."""
+        for batch in split_ranges(ranges, block, MAX_BLOCKS):
+            asked = [[*one.stream, one.first, one.last] for one in batch]
+            for row in self._call("crossfade_digests_v1", {"ranges": asked, "block": block}):
+                number, count, first, last, total, stale = row[4:10]
+                yield (
+                    _stream(row),
+                    BlockDigest(number, count, first, last, int(total) & (1 << 64) - 1, stale),
+                )
+
+    def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
+        """The rows of a range, in order, a page at a time."""
+        while first <= last:
+            answer = self._call(
+                "crossfade_fill_v1",
+                {**stream._asdict(), "first": first, "last": last, "page": PAGE},
+            )
+            if not answer["events"]:
+                return
+            for value in answer["events"]:
+                row = _row(value)
+                first = row.event.sequence + 1
+                yield row
+            if answer["head"] is None or first > answer["head"]:
+                return
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _call(self, function: str, arguments: dict[str, Any]) -> Any:
+        for attempt in stamina.retry_context(
+            on=StoreUnavailable, attempts=ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=1.0
+        ):
+            with attempt:
+                return self._call_once(function, arguments)
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _call_once(self, function: str, arguments: dict[str, Any]) -> Any:
+        try:
+            return self._client.rpc(function, arguments).execute().data
+        except httpx.TransportError as error:
+            raise StoreUnreachable(f"{function}: {type(error).__name__}: {error}") from error
+        except APIError as error:
+            code = str(error.code or "")
+            message = f"{function}: {code} {error.message}"
+            if not code or code.startswith(_BUSY) or code in _BUSY_STATUSES:
+                raise StoreUnavailable(message) from error
+            raise StoreRejected(message) from error
+
+
+def split_ranges(ranges: Iterable[Range], size: int, limit: int) -> Iterator[list[Range]]:
+    """Cut ranges into batches that touch at most ``limit`` blocks each, at block borders."""
+    batch: list[Range] = []
+    room = limit
+    for stream, first, last in ranges:
+        start = first
+        while start <= last:
+            touched = block_of(last, size) - block_of(start, size) + 1
+            end = last if touched <= room else block_last(block_of(start, size) + room - 1, size)
+            batch.append(Range(stream, start, end))
+            room -= min(touched, room)
+            start = end + 1
+            if not room:
+                yield batch
+                batch, room = [], limit
+    if batch:
+        yield batch
+
+
+def _stream(row: Sequence[Any]) -> Stream:
+    return Stream(str(row[0]), int(row[1]), str(row[2]), int(row[3]))
+
+
+def _row(value: Any) -> Row:
+    try:
+        event = from_wire(value)
+        stored = hash_from_hex(value["content_hash"])
+    except (InvalidEvent, KeyError, TypeError, ValueError) as error:
+        raise StoreRejected(f"crossfade_fill_v1 answered a malformed event: {error}") from error
+    return Row(event, content_hash(event), stored)

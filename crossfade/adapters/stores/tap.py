@@ -1,0 +1,133 @@
+"""Reads a tap's recording (docs/protocol.md section 5), one transport at a time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from crossfade.adapters.stores.sqlite import fold_rows, open_read_only, translated
+from crossfade.core.digest import BlockDigest
+from crossfade.core.event import Event, Stream, content_hash
+from crossfade.core.reconciliation_plan import Extent, Interval, Range
+from crossfade.core.reconciliation_rows import Row
+from crossfade.errors import StoreUnavailable
+
+__all__ = ["TapReader"]
+
+LOOK_AHEAD = 1_000
+"""An event counts as out of order when one of this many later sequences arrived before it."""
+
+_DELIVERIES = (
+    "SELECT arrival, sequence, id, type, time_us, subject, category, data, checksum "
+    "FROM deliveries WHERE transport = ? AND stream_id = ? AND sequence BETWEEN ? AND ? "
+    "ORDER BY sequence DESC, arrival"
+)
+
+
+class TapReader:
+    """Implements ``ports.TapReader`` over the recording's file, read-only.
+
+    ``name`` is the transport. Hashes are computed from the content recorded; duplicates are
+    kept apart and the order of arrival is judged, on ``websocket`` only (Realtime promises
+    none). Memory does not grow with the recording.
+
+    Raises:
+        StoreUnavailable: missing, unreadable, or no recording.
+    """
+
+    def __init__(self, path: Path, transport: str) -> None:
+        self.name = transport
+        self._path = path
+        self._ordered = transport == "websocket"
+        self._connection = open_read_only(path, StoreUnavailable)
+        try:
+            self._ids = self._stream_ids()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def coverage(self) -> tuple[Interval, ...]:
+        """When the tap was connected to this transport and saw heads: microseconds, ascending."""
+        with translated(self._path, StoreUnavailable):
+            return tuple(
+                self._connection.execute(
+                    "SELECT from_us, to_us FROM coverage WHERE transport = ? ORDER BY from_us",
+                    (self.name,),
+                )
+            )
+
+    def streams(self) -> list[Extent]:
+        """The lowest and highest sequence recorded of each stream."""
+        found = []
+        with translated(self._path, StoreUnavailable):
+            self._ids = self._stream_ids()
+            for stream, stream_id in self._ids.items():
+                where = "FROM deliveries WHERE transport = :transport AND stream_id = :id"
+                low, high = self._connection.execute(
+                    f"SELECT (SELECT min(sequence) {where}), (SELECT max(sequence) {where})",
+                    {"transport": self.name, "id": stream_id},
+                ).fetchone()
+                if low is not None:
+                    found.append(Extent(stream, low, high))
+        return found
+
+    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
+        """Per range, in order, a digest of each block it touches that holds deliveries."""
+        return fold_rows(ranges, block, lambda asked: self.rows(*asked))
+
+    def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
+        """The deliveries of a range: descending by sequence, repeated ones by arrival."""
+        with translated(self._path, StoreUnavailable):
+            stream_id = self._id(stream)
+            if stream_id is None:
+                return
+            source, epoch, topic, partition = stream
+            earliest = self._earliest(stream_id, last) if self._ordered else None
+            pending = earliest
+            previous = None
+            for (
+                arrival,
+                sequence,
+                id_,
+                type_,
+                time_us,
+                subject,
+                category,
+                data,
+                checksum,
+            ) in self._connection.execute(_DELIVERIES, (self.name, stream_id, first, last)):
+                if sequence != previous:
+                    earliest = pending
+                    pending = arrival if earliest is None else min(earliest, arrival)
+                    previous = sequence
+                event = Event(
+                    id_, source, type_, time_us, subject, category, topic, partition, epoch,
+                    sequence, data, checksum,
+                )  # fmt: skip
+                late = self._ordered and earliest is not None and arrival > earliest
+                yield Row(event, content_hash(event), None, 0, late)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _earliest(self, stream_id: int, after: int) -> int | None:
+        """The earliest arrival among the sequences just after a range."""
+        (arrival,) = self._connection.execute(
+            "SELECT min(arrival) FROM deliveries "
+            "WHERE transport = ? AND stream_id = ? AND sequence BETWEEN ? AND ?",
+            (self.name, stream_id, after + 1, after + LOOK_AHEAD),
+        ).fetchone()
+        return None if arrival is None else int(arrival)
+
+    def _stream_ids(self) -> dict[Stream, int]:
+        with translated(self._path, StoreUnavailable):
+            return {
+                Stream(source, epoch, topic, partition): stream_id
+                for stream_id, source, epoch, topic, partition in self._connection.execute(
+                    "SELECT stream_id, source, epoch, topic, partition FROM streams"
+                )
+            }
+
+    def _id(self, stream: Stream) -> int | None:
+        if stream not in self._ids:
+            self._ids = self._stream_ids()
+        return self._ids.get(stream)

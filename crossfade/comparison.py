@@ -1,0 +1,305 @@
+"""Compares stores through their readers: digests first, rows of what differs.
+
+The shell around ``core.reconciliation_plan`` and ``core.reconciliation_rows``; used by
+reconciliation and by backfill.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock, Semaphore
+from types import TracebackType
+from typing import Self, TypeVar, cast
+
+from crossfade.adapters.stores import SqliteJournalReader, SupabaseReader, TapReader
+from crossfade.core.digest import BlockDigest, merge, same_content
+from crossfade.core.event import Stream
+from crossfade.core.reconciliation import STORES
+from crossfade.core.reconciliation_plan import (
+    Block,
+    Extent,
+    Interval,
+    JournalStream,
+    Outline,
+    Range,
+    cut_ranges,
+    expected_digest,
+    whole_ranges,
+)
+from crossfade.core.reconciliation_rows import BlockFindings, Row, classify
+from crossfade.errors import JournalError, StoreError
+from crossfade.ports import JournalReader, RecordingReader, StoreReader
+from crossfade.settings import Settings
+
+__all__ = ["Compared", "Comparison", "Progress", "covered_by", "open_readers"]
+
+Progress = Callable[[str, int, int], None]
+"""Told a phase, how much of it is done and how much there is; never by two threads at once."""
+
+SLICE_BLOCKS = 10_000
+"""Blocks whose digests are held at a time."""
+DRILL_BLOCKS = 32
+"""Differing blocks whose rows are held at a time."""
+_WORKERS = 4
+
+_Result = TypeVar("_Result")
+_Key = tuple[Stream, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One block after comparison.
+
+    ``digests`` holds, per store, what it has; ``findings`` is None when the digests agree.
+    """
+
+    block: Block
+    digests: Mapping[str, BlockDigest]
+    findings: BlockFindings | None
+
+
+def open_readers(
+    settings: Settings, names: Iterable[str]
+) -> tuple[dict[str, StoreReader], dict[str, str]]:
+    """Readers of the stores named (``journal``, ``websocket``, ``realtime``, ``supabase``).
+
+    Returns:
+        The readers, and the errors of those that could not be opened.
+    """
+    makers: dict[str, Callable[[], StoreReader]] = {
+        "journal": lambda: SqliteJournalReader(settings.journal.path),
+        "websocket": lambda: TapReader(settings.tap.path, "websocket"),
+        "realtime": lambda: TapReader(settings.tap.path, "realtime"),
+        "supabase": lambda: SupabaseReader(settings.supabase),
+    }
+    readers: dict[str, StoreReader] = {}
+    errors: dict[str, str] = {}
+    for name in names:
+        try:
+            readers[name] = makers[name]()
+        except (StoreError, JournalError) as error:
+            errors[name] = str(error)
+    return readers, errors
+
+
+def covered_by(coverage: Sequence[Interval], margin_us: int) -> Callable[[int], bool]:
+    """Whether the tap was connected from a commit time until ``margin_us`` after it.
+
+    The margin leaves out what was on its way just as the connection broke.
+    """
+    starts = [start for start, _ in coverage]
+
+    def covered(at_us: int) -> bool:
+        index = bisect_right(starts, at_us) - 1
+        return index >= 0 and at_us + margin_us <= coverage[index][1]
+
+    return covered
+
+
+class Comparison:
+    """The readers of a run, and what it knows of them.
+
+    A store that fails is named in ``errors`` and left out from then on; a journal that
+    fails raises, since nothing can be held against it. Close it (it is a context manager).
+    """
+
+    def __init__(
+        self,
+        readers: Mapping[str, StoreReader],
+        *,
+        size: int,
+        exact: Sequence[str],
+        progress: Progress | None = None,
+    ) -> None:
+        self.errors: dict[str, str] = {}
+        self.extents: dict[str, list[Extent]] = {}
+        self.coverage: tuple[Interval, ...] = ()
+        self._readers = dict(readers)
+        self._size = size
+        self._exact = tuple(exact)
+        self._progress = progress
+        self._progress_lock = Lock()
+        # SQLite connections are used by one thread at a time; Supabase by as many as there are.
+        self._locks = {
+            name: Semaphore(_WORKERS if name == "supabase" else 1) for name in self._readers
+        }
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="crossfade-reconcile")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for reader in self._readers.values():
+            reader.close()
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The stores that are compared and could be read so far, the journal first."""
+        return tuple(name for name in STORES if name in self._readers and name not in self.errors)
+
+    def report(self, phase: str, done: int, total: int) -> None:
+        """Tell the progress callback."""
+        if self._progress:
+            with self._progress_lock:
+                self._progress(phase, done, total)
+
+    def read_outline(self, cutoff_us: int, recorded_from_us: int) -> Outline:
+        """Read which streams every store holds, and the journal's outline *after* them.
+
+        An event is journalled before it is sent (I1), so whatever another store shows that
+        the later outline lacks is no event still on its way.
+
+        Raises:
+            JournalError: the journal can not be read.
+        """
+        others = [name for name in self._usable() if name != "journal"]
+        waiting = {name: self._pool.submit(self._readers[name].streams) for name in others}
+        self.report("outline", 0, 1)
+        for name, future in waiting.items():
+            found = self._settle(name, future)
+            if found is not None:
+                self.extents[name] = found
+        if "websocket" in self.stores:
+            recording = cast("RecordingReader", self._readers["websocket"])
+            self.coverage = self._settle("websocket", self._pool.submit(recording.coverage)) or ()
+        outline = self.journal.outline(cutoff_us, recorded_from_us)
+        self.report("outline", 1, 1)
+        return outline
+
+    @property
+    def journal(self) -> JournalReader:
+        """The journal's reader."""
+        return cast("JournalReader", self._readers["journal"])
+
+    def reader(self, name: str) -> StoreReader:
+        """The reader of a store."""
+        return self._readers[name]
+
+    def compare(
+        self,
+        blocks: Sequence[Block],
+        streams: Mapping[Stream, JournalStream],
+        covered: Callable[[int], bool],
+        phase: str = "digests",
+    ) -> Iterator[Compared]:
+        """Compare blocks in every store: by digest, and row by row where digests differ.
+
+        Raises:
+            JournalError: the journal can not be read.
+        """
+        done = 0
+        for start in range(0, len(blocks), SLICE_BLOCKS):
+            part = blocks[start : start + SLICE_BLOCKS]
+            digests = self._digests(part, streams)
+            differing: list[tuple[Block, dict[str, BlockDigest]]] = []
+            for block in part:
+                held = {name: one[block.stream, block.number] for name, one in digests.items()
+                        if (block.stream, block.number) in one}  # fmt: skip
+                facts = streams[block.stream]
+                whole, agree = self._agrees(block, facts, held)
+                if agree:
+                    yield Compared(block, whole, None)
+                else:
+                    differing.append((block, whole))
+            done += len(part) - len(differing)
+            self.report(phase, done, len(blocks))
+            for compared in self._drill(differing, streams, covered):
+                yield compared
+                done += 1
+                self.report(phase, done, len(blocks))
+
+    def _usable(self) -> list[str]:
+        return [name for name in self._readers if name not in self.errors]
+
+    def _settle(self, name: str, answer: "Future[_Result]") -> _Result | None:
+        """What a reader answers; its failure is noted, and answered with None."""
+        try:
+            return answer.result()
+        except (StoreError, JournalError) as error:
+            if name == "journal":
+                raise
+            self.errors[name] = str(error)
+            return None
+
+    def _digests(
+        self, blocks: Sequence[Block], streams: Mapping[Stream, JournalStream]
+    ) -> dict[str, dict[_Key, list[BlockDigest]]]:
+        """Per store, the digests of blocks; the journal's cut where expectations change."""
+        waiting: dict[str, Future[dict[_Key, list[BlockDigest]]]] = {}
+        for name in self._usable():
+            if name == "journal":
+                ranges = list(cut_ranges(blocks, streams))
+            else:
+                held = {extent.stream for extent in self.extents.get(name, ())}
+                ranges = list(whole_ranges(block for block in blocks if block.stream in held))
+            waiting[name] = self._pool.submit(self._read_digests, name, ranges)
+        found = {}
+        for name, future in waiting.items():
+            answer = self._settle(name, future)
+            if answer is not None:
+                found[name] = answer
+        return found
+
+    def _read_digests(self, name: str, ranges: list[Range]) -> dict[_Key, list[BlockDigest]]:
+        found: dict[_Key, list[BlockDigest]] = {}
+        for stream, digest in self._readers[name].digests(ranges, self._size):
+            found.setdefault((stream, digest.block), []).append(digest)
+        return found
+
+    def _agrees(
+        self, block: Block, facts: JournalStream, held: Mapping[str, list[BlockDigest]]
+    ) -> tuple[dict[str, BlockDigest], bool]:
+        """The digests of a block added up per store, and whether they are as they must be."""
+        whole: dict[str, BlockDigest] = {}
+        for name in self._usable():
+            total = BlockDigest(block.number)
+            for digest in held.get(name, ()):
+                total = merge(total, digest)
+            whole[name] = total
+        parts = held.get("journal", [])
+        journal = whole["journal"]
+        agree = journal.events == block.last - block.first + 1 and journal.is_clean
+        for name in self.stores[1:]:
+            expected = expected_digest(block, parts, facts.owed[name])
+            agree = agree and same_content(whole[name], expected) and whole[name].is_clean
+        return whole, agree
+
+    def _drill(
+        self,
+        blocks: Sequence[tuple[Block, dict[str, BlockDigest]]],
+        streams: Mapping[Stream, JournalStream],
+        covered: Callable[[int], bool],
+    ) -> Iterator[Compared]:
+        """Compare rows. The journal is read last, for the same reason as in ``read_outline``."""
+        for start in range(0, len(blocks), DRILL_BLOCKS):
+            part = blocks[start : start + DRILL_BLOCKS]
+            reading = {
+                (name, block): self._pool.submit(self._rows, name, block, digests[name])
+                for block, digests in part
+                for name in ("supabase", "websocket")
+                if name in self.stores
+            }
+            for block, digests in part:
+                rows: dict[str, list[Row] | None] = {}
+                for name in ("supabase", "websocket"):
+                    if name in self.stores:
+                        rows[name] = self._settle(name, reading[name, block])
+                rows["journal"] = self._rows("journal", block, digests["journal"])
+                ordered = {name: found for name in self.stores if (found := rows[name]) is not None}
+                findings = classify(
+                    block, streams[block.stream], ordered, covered=covered, exact=self._exact
+                )
+                yield Compared(block, digests, findings)
+
+    def _rows(self, name: str, block: Block, digest: BlockDigest) -> list[Row]:
+        if not digest.events:
+            return []
+        with self._locks[name]:
+            return list(self._readers[name].rows(block.stream, block.first, block.last))

@@ -1,0 +1,258 @@
+"""Row by row through a block that differs: what is wrong with which event in which store."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from crossfade.core.canonical import canonical_json, parse_json
+from crossfade.core.event import Event, Position
+from crossfade.core.reconciliation import Discrepancy, Kind, severity_of
+from crossfade.core.reconciliation_plan import Block, JournalStream, contains
+from crossfade.errors import InvalidEvent
+
+__all__ = ["BlockFindings", "Row", "Sum", "classify", "differing_fields", "phantom"]
+
+
+class Row(NamedTuple):
+    """One row (or delivery) of a store.
+
+    ``hash`` is computed from the content held, never the checksum that travelled with it
+    (that is ``event.hash``). ``stored`` is the hash that the store itself computed, None
+    when it does not; ``at_us`` is when the journal committed it (0 elsewhere);
+    ``disordered`` says that a later sequence was delivered before it.
+    """
+
+    event: Event
+    hash: int
+    stored: int | None = None
+    at_us: int = 0
+    disordered: bool = False
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the content still has the checksum that travelled with it."""
+        return self.event.hash == self.hash
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a hash kept beside the content is not that of the content."""
+        return not self.is_intact or (self.stored is not None and self.stored != self.hash)
+
+
+@dataclass(slots=True)
+class Sum:
+    """A number of events and the sum of their content hashes."""
+
+    count: int = 0
+    total: int = 0
+
+    def add(self, content_hash: int) -> None:
+        """One more event."""
+        self.count += 1
+        self.total += content_hash
+
+
+@dataclass(slots=True)
+class BlockFindings:
+    """What ``classify`` found: discrepancies, and per store the sums expected and held."""
+
+    discrepancies: list[Discrepancy] = field(default_factory=list)
+    expected: dict[str, Sum] = field(default_factory=dict)
+    held: dict[str, Sum] = field(default_factory=dict)
+
+
+def classify(
+    block: Block,
+    facts: JournalStream,
+    rows: Mapping[str, Iterable[Row]],
+    *,
+    covered: Callable[[int], bool],
+    exact: Iterable[str],
+) -> BlockFindings:
+    """Compare the rows of one block in the stores that ``rows`` names (journal among them).
+
+    Rows of a store come in any order, deliveries of the same sequence in order of arrival.
+    ``covered`` says of a commit time whether the tap was connected then; ``exact`` are the
+    categories whose discrepancies are critical.
+    """
+    held = {store: _by_sequence(found) for store, found in rows.items()}
+    stores = [store for store in held if store == "journal" or store in facts.owed]
+    findings = BlockFindings(
+        expected={store: Sum() for store in stores}, held={store: Sum() for store in stores}
+    )
+    for sequence in range(block.first, block.last + 1):
+        found = {store: held[store][sequence] for store in stores if sequence in held[store]}
+        truth_store, truth = _truth({store: copies[0] for store, copies in found.items()})
+        name = _Namer(block, sequence, facts, truth, exact)
+        for store in stores:
+            owed = store == "journal" or contains(facts.owed[store], sequence)
+            copies = found.get(store)
+            if copies is None:
+                if owed:
+                    journalled = found.get("journal")
+                    seen = journalled is None or covered(journalled[0].at_us)
+                    _absent(findings, name, store, truth, seen)
+                continue
+            if owed and truth is not None:
+                findings.expected[store].add(truth.hash)
+                findings.held[store].add(copies[0].hash)
+            findings.discrepancies.extend(_present(name, store, copies, truth_store, truth))
+    return findings
+
+
+def phantom(row: Row, store: str, journal_head: int | None, exact: Iterable[str]) -> Discrepancy:
+    """The discrepancy of a row that was never journalled.
+
+    ``journal_head`` is where the journal's stream ends, None when it has no such stream.
+    """
+    if journal_head is None:
+        detail = "the journal knows no such stream"
+    else:
+        detail = f"the journal's stream ends at {journal_head}"
+    event = row.event
+    return Discrepancy(
+        Kind.PHANTOM,
+        store,
+        str(event.position),
+        event.id,
+        event.type,
+        event.category,
+        severity_of(event.category, exact),
+        detail,
+    )
+
+
+def differing_fields(one: Event, other: Event) -> list[str]:
+    """The names of the fields in which two events at the same position differ."""
+    names = [
+        name.removesuffix("_us")
+        for name in ("id", "type", "time_us", "subject", "category")
+        if getattr(one, name) != getattr(other, name)
+    ]
+    if one.data != other.data:
+        names.append("data (reserialised)" if _same_value(one.data, other.data) else "data")
+    return names
+
+
+def _same_value(one: str, other: str) -> bool:
+    try:
+        return canonical_json(parse_json(one)) == canonical_json(parse_json(other))
+    except (InvalidEvent, TypeError):
+        return False
+
+
+def _by_sequence(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.event.sequence, []).append(row)
+    return found
+
+
+def _truth(found: Mapping[str, Row]) -> tuple[str, Row | None]:
+    """Which store's content to believe.
+
+    Two stores that agree outvote the third, unless that one is the journal, has the
+    checksum of its content, and neither of the two has. Without agreement the journal is
+    believed if its checksum holds; else the content that has the journal's checksum, else
+    any content that has its own.
+    """
+    if not found:
+        return "", None
+    holders: dict[int, list[str]] = {}
+    for store, row in found.items():
+        holders.setdefault(row.hash, []).append(store)
+    journal = found.get("journal")
+    agreed = max(holders.values(), key=len)
+    if len(agreed) > 1:
+        credible = any(found[store].is_intact for store in agreed)
+        if "journal" in agreed or journal is None or not journal.is_intact or credible:
+            return agreed[0], found[agreed[0]]
+    if journal is not None and journal.is_intact:
+        return "journal", journal
+    others = {store: row for store, row in found.items() if store != "journal"}
+    if journal is not None:
+        for store, row in others.items():
+            if row.hash == journal.event.hash:
+                return store, row
+    for store, row in others.items():
+        if row.is_intact:
+            return store, row
+    store = next(iter(found))
+    return store, found[store]
+
+
+class _Namer:
+    """Makes the discrepancies of one position."""
+
+    def __init__(
+        self,
+        block: Block,
+        sequence: int,
+        facts: JournalStream,
+        truth: Row | None,
+        exact: Iterable[str],
+    ) -> None:
+        self.sequence = sequence
+        self.facts = facts
+        self._position = str(Position(*block.stream, sequence))
+        self._event = truth.event if truth else None
+        self._category = truth.event.category if truth else facts.category
+        self._severity = severity_of(self._category, exact)
+
+    def __call__(self, kind: Kind, store: str, detail: str) -> Discrepancy:
+        event = self._event
+        return Discrepancy(
+            kind,
+            store,
+            self._position,
+            event.id if event else "",
+            event.type if event else "",
+            self._category,
+            self._severity,
+            detail,
+        )
+
+
+def _absent(
+    findings: BlockFindings,
+    name: _Namer,
+    store: str,
+    truth: Row | None,
+    seen: bool,
+) -> None:
+    if store == "websocket" and not seen:
+        findings.discrepancies.append(
+            name(Kind.UNCOVERED, store, "the tap was not connected when it was published")
+        )
+        return
+    findings.expected[store].add(truth.hash if truth else 0)
+    if store == "journal":
+        detail = f"within the journal's {name.facts.floor} to {name.facts.head}, yet not in it"
+    elif store == "supabase" and name.sequence in name.facts.parked:
+        detail = f"refused: {name.facts.parked[name.sequence]}"
+    elif store in name.facts.next:
+        sent = name.sequence < name.facts.next[store]
+        detail = "the relay counts it as delivered" if sent else "the relay still owes it"
+    else:
+        detail = "the journal holds it, and the tap was connected" if truth else "no store holds it"
+    findings.discrepancies.append(name(Kind.MISSING, store, detail))
+
+
+def _present(
+    name: _Namer, store: str, copies: list[Row], truth_store: str, truth: Row | None
+) -> Iterator[Discrepancy]:
+    if len(copies) > 1:
+        yield name(Kind.DUPLICATED, store, f"delivered {len(copies)} times")
+    if copies[0].disordered:
+        yield name(Kind.OUT_OF_ORDER, store, "first delivered after a later sequence")
+    if truth is None:
+        return
+    altered = next((row for row in copies if row.hash != truth.hash), None)
+    if altered is not None:
+        fields = ", ".join(differing_fields(altered.event, truth.event))
+        carried = "was changed with it" if altered.is_intact else "is not that of its content"
+        yield name(
+            Kind.ALTERED, store, f"{fields}: not as in {truth_store}; the checksum {carried}"
+        )
+    elif any(row.is_stale for row in copies):
+        yield name(Kind.STALE_HASH, store, "the content is right, a hash kept beside it is not")
