@@ -1,0 +1,98 @@
+"""The gateway in front of a project: which key came with a request, and whose it is."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from crossfade.local.supabase.tokens import Claims, TokenFault, check_token
+
+__all__ = ["Gateway", "Identity", "Refusal"]
+
+
+class Refusal(Exception):
+    """A request that ends here, with the answer that the real service gives."""
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        self.status = status
+        self.body = dict(body)
+        super().__init__(status)
+
+    def response(self) -> Response:
+        return JSONResponse(self.body, self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls: the database role and the claims that policies see."""
+
+    role: str
+    claims: Mapping[str, Any]
+
+
+class Gateway:
+    """Knows the project's two keys and its JWT secret.
+
+    Args:
+        jwt_secret: what tokens are signed with.
+        anon_key, service_role_key: JWTs or opaque ``sb_publishable_…`` and ``sb_secret_…`` keys.
+    """
+
+    def __init__(self, jwt_secret: str, anon_key: str, service_role_key: str) -> None:
+        self._secret = jwt_secret
+        self._keys = {anon_key: "anon", service_role_key: "service_role"}
+
+    def check_token(self, token: str) -> Claims:
+        """The claims behind a token or an opaque key, as Realtime gets to see them.
+
+        Raises:
+            TokenFault: as ``tokens.check_token``.
+        """
+        role = self._keys.get(token)
+        if role is not None and token.startswith("sb_"):
+            # The real gateway puts a short-lived token in the place of an opaque key.
+            expires = time.time() + 3_600
+            return Claims(role, expires, {"role": role, "exp": int(expires)})
+        return check_token(token, self._secret, time.time())
+
+    def identify(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Identity:
+        """Who a REST request is from.
+
+        Raises:
+            Refusal: 401, as the hosted gateway (key) and PostgREST (token) word it.
+        """
+        key = headers.get("apikey") or query.get("apikey")
+        if not key:
+            raise Refusal(
+                401,
+                {
+                    "message": "No API key found in request",
+                    "hint": "No `apikey` request header or url param was found.",
+                },
+            )
+        if key not in self._keys:
+            raise Refusal(
+                401,
+                {
+                    "message": "Invalid API key",
+                    "hint": "Double check your Supabase `anon` or `service_role` API key.",
+                },
+            )
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            token = key
+        try:
+            claims = self.check_token(token.strip())
+        except TokenFault as fault:
+            raise Refusal(
+                401,
+                {
+                    "code": "PGRST303" if fault.expired else "PGRST301",
+                    "details": None,
+                    "hint": None,
+                    "message": "JWT expired" if fault.expired else fault.message,
+                },
+            ) from None
+        return Identity(claims.role, claims.values)

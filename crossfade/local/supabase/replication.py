@@ -1,0 +1,104 @@
+"""From rows of ``realtime.messages`` to live broadcasts.
+
+The embedded PostgreSQL has no logical replication, so a trigger notifies of each row and this
+listens. What the real server's temporary slot does holds here too: a row that is committed
+while nobody listens is never sent live.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+import psycopg
+from psycopg import AsyncConnection
+
+from crossfade.local.supabase.channels import Topics
+from crossfade.local.supabase.faults import Faults
+from crossfade.local.supabase.wire import Broadcast
+
+__all__ = ["Replication"]
+
+_LOG = logging.getLogger(__name__)
+_CHANNEL = "realtime_messages"
+_RETRY_S = 0.5
+_PARTITIONS_S = 3_600.0
+_TICK_S = 0.05
+_MAX_BATCH = 200
+_ROWS = """
+select id::text, topic, event, private, payload::text, binary_payload
+from realtime.messages where id = any(%s) and inserted_at = any(%s::timestamp[])
+"""
+
+
+class Replication:
+    """One listening connection and the task that serves it.
+
+    ``connected`` says whether rows are heard of now.
+    """
+
+    def __init__(self, database_url: str, topics: Topics, faults: Faults) -> None:
+        self._url = database_url
+        self._topics = topics
+        self._faults = faults
+        self._task: asyncio.Task[None] | None = None
+        self.connected = asyncio.Event()
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="replication")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            if self._faults.replication:
+                try:
+                    await self._listen()
+                except psycopg.Error as error:
+                    _LOG.warning("replication lost: %s", str(error).splitlines()[:1])
+                finally:
+                    self.connected.clear()
+            await asyncio.sleep(_RETRY_S if self._faults.replication else _TICK_S)
+
+    async def _listen(self) -> None:
+        connection = await AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=5, application_name="crossfade replication"
+        )
+        async with connection:
+            await connection.execute(f"listen {_CHANNEL}")
+            made = -_PARTITIONS_S
+            clock = asyncio.get_running_loop().time
+            self.connected.set()
+            while self._faults.replication:
+                if clock() - made > _PARTITIONS_S:
+                    await connection.execute("select realtime.make_partitions()")
+                    made = clock()
+                # Ends early once something came; `_TICK_S` bounds how late a fault is seen.
+                notices = [
+                    notice.payload
+                    async for notice in connection.notifies(timeout=_TICK_S, stop_after=1)
+                ]
+                for first in range(0, len(notices), _MAX_BATCH):
+                    await self._deliver(connection, notices[first : first + _MAX_BATCH])
+
+    async def _deliver(self, connection: AsyncConnection, notices: list[str]) -> None:
+        """Fetch the announced rows and send them in the order in which they were committed."""
+        keys = [notice.split(" ", 1) for notice in notices]
+        cursor = await connection.execute(
+            _ROWS, ([key[0] for key in keys], [key[1] for key in keys])
+        )
+        rows = {row[0]: row for row in await cursor.fetchall()}
+        for key, *_ in keys:
+            if key in rows and self._faults.replication:
+                self._topics.broadcast(_broadcast(*rows[key]))
+
+
+def _broadcast(
+    key: str, topic: str, event: str, private: bool, payload: str | None, binary: bytes | None
+) -> Broadcast:
+    is_json = binary is None
+    content = (payload or "null").encode() if binary is None else bytes(binary)
+    return Broadcast(topic, private, event, content, is_json, {"id": key})
