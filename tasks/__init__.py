@@ -1,1 +1,1 @@
-"""See README.md."""
+"""What the flows do, one library call each; retries and time-outs are declared here."""

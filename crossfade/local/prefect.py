@@ -127,7 +127,7 @@ def worker(
         "PREFECT_WORKER_PREFETCH_SECONDS": "1",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "10",
-        SETTINGS_VARIABLE: str(settings_file.resolve()),
+        **_settings_variable(settings_file),
     }
     return Launch(command, environment)
 
@@ -160,7 +160,7 @@ async def deploy(
     )
     environment = {
         **_environment(home, api_url, inherited),
-        SETTINGS_VARIABLE: str(settings_file.resolve()),
+        **_settings_variable(settings_file),
     }
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -204,6 +204,10 @@ def database(home: Path) -> Path:
 def seed_file(folder: Path) -> Path:
     """Where ``folder`` keeps an empty, migrated database for this version of Prefect."""
     return folder / seed_name(metadata.version("prefect"))
+
+
+def _settings_variable(file: Path) -> dict[str, str]:
+    return {SETTINGS_VARIABLE: str(file.absolute())}
 
 
 def _environment(home: Path, api_url: str, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -160,9 +160,11 @@ class PrefectApi:
             TimeoutError: it had not within ``timeout_s``.
         """
         async with asyncio.timeout(timeout_s):
-            while (run := await self.read(run_id))["state_type"] not in FINAL_STATES:
+            while True:
+                run = await self.read(run_id)
+                if run["state_type"] in FINAL_STATES:
+                    return run
                 await asyncio.sleep(_POLL_S)
-        return run
 
     async def form(self, run_id: str) -> Form | None:
         """The form that a suspended run waits for, or None while there is none."""
@@ -279,8 +281,8 @@ class PrefectApi:
             ) from error
         if response.is_success:
             return value
-        reason = value.get("detail", value) if isinstance(value, dict) else value
-        message = f"Prefect: {method} {path}: {response.status_code}: {reason}"
+        detail = value.get("detail", value) if isinstance(value, dict) else value
+        message = f"Prefect: {method} {path}: {response.status_code}: {detail}"
         if response.status_code >= 500 or response.status_code in (408, 429):
             raise PrefectUnavailable(message)
         raise UsageError(message)

@@ -1,0 +1,25 @@
+"""The backfill: copies what an outage kept from Supabase, then compares."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.states import State
+
+from tasks.artifacts import keep_page
+from tasks.control_plane import store_result
+from tasks.outcomes import backfilled
+from tasks.pages import backfill_page, reconciliation_page
+from tasks.reconciliation import compare_stores
+from tasks.repair import copy_missing
+
+__all__ = ["backfill"]
+
+
+@flow(name="backfill", persist_result=False, validate_parameters=True)
+async def backfill() -> State[Any]:
+    """Copy from the journal what Supabase is owed and lacks; harmless to repeat."""
+    copied = await copy_missing()
+    result = await compare_stores("backfill")
+    await store_result(result)
+    await keep_page("backfill", backfill_page(copied) + reconciliation_page(result), "Backfill")
+    return backfilled(copied, result)

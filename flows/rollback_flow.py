@@ -1,0 +1,72 @@
+"""The rollback: started by a breach, by a request, or by a person, and never in the way.
+
+The control server lowers the flags before this run exists. The run cancels the week,
+waits until everybody is back on WebSocket, proves that nothing is missing there, and
+records it. It needs the control server, the journal and the tap's recording, not Supabase.
+"""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.states import Completed, State
+from pydantic import Field
+
+from tasks.artifacts import keep_page
+from tasks.control_plane import command, store_result
+from tasks.outcomes import rolled_back
+from tasks.pages import reconciliation_page, rollback_page
+from tasks.reconciliation import LEGACY_STORES, compare_stores
+from tasks.recovery import figures_of, take_back, wait_for_arrival
+from tasks.runs import cancel_weeks
+
+__all__ = ["rollback"]
+
+
+@flow(name="rollback", persist_result=False, validate_parameters=True)
+async def rollback(
+    reason: Annotated[
+        str, Field(title="Reason", description="Kept with the incident.", max_length=2_000)
+    ] = "requested in Prefect",
+    scope: Annotated[
+        list[str] | None,
+        Field(
+            title="Categories",
+            description="Take back only these categories of events; empty: everything.",
+        ),
+    ] = None,
+    to: Annotated[
+        float,
+        Field(
+            title="To (percent)",
+            description="The share that Realtime goes on serving; 0: nobody.",
+            ge=0,
+            lt=100,
+        ),
+    ] = 0.0,
+    requested_by: Annotated[
+        str, Field(title="Requested by", description="Your name, for the audit.", max_length=200)
+    ] = "",
+    incident: Annotated[
+        str | None,
+        Field(
+            title="Incident",
+            description="Filled in when a breach starts this run; leave it empty.",
+        ),
+    ] = None,
+) -> State[Any]:
+    """Take subscribers back to WebSocket and prove that they lost nothing.
+
+    Starts by itself on a breach. On demand: give a reason, press **Run**.
+    """
+    rollout = await take_back(reason, scope or None, to, requested_by, incident)
+    if rollout is None:
+        return Completed(message="nothing to take back: it is not rolling back (any more)")
+    await cancel_weeks(f"rolled back: {rollout['reason']}")
+    arrived = await wait_for_arrival(rollout["since_us"])
+    result = await compare_stores("rollback", LEGACY_STORES)
+    stored = await store_result(result)
+    figures = figures_of(arrived, result, stored, rollout)
+    await command("rolled_back", rollout["stage"], rollout["attempt"], figures=figures)
+    page = rollback_page(figures, rollout["reason"]) + reconciliation_page(result)
+    await keep_page("rollback", page, "Rollback")
+    return rolled_back(figures)

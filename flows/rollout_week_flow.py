@@ -1,0 +1,89 @@
+"""A rollout week: from its preflight to a person's approval.
+
+The flow decides nothing and remembers nothing. It asks the control server what comes next
+(docs/protocol.md, section 6), does it, and asks again; so a run that was killed, suspended
+or started twice goes on from the rollout's row.
+"""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.states import State
+from pydantic import Field
+
+from crossfade.errors import Refused
+from tasks.approval import ask, settle
+from tasks.artifacts import keep_page
+from tasks.control_plane import command, next_step, pause, store_result
+from tasks.outcomes import finished, stopped
+from tasks.pages import checks_page, reconciliation_page, stage_name
+from tasks.preflight import check_everything
+from tasks.reconciliation import compare_stores, preload
+from tasks.runs import supersede
+
+__all__ = ["rollout_week"]
+
+
+@flow(name="rollout-week", persist_result=False, validate_parameters=True)
+async def rollout_week(
+    stage: Annotated[
+        int,
+        Field(
+            title="Stage",
+            description="Which stage of the plan, counted from 0: week-1 is stage 0.",
+            ge=0,
+        ),
+    ] = 0,
+) -> State[Any]:
+    """Drive one stage of the active rollout: preflight, ramp, soak, gate, approval.
+
+    Start it when the week before was approved. It waits in the state **Suspended** for the
+    approval: press **Resume**, read the evidence, decide. Starting it again is harmless.
+    """
+    log = get_run_logger()
+    await supersede(stage)
+    attempt: int | None = None
+    said, note, taken = "", "", 0
+    while True:
+        step = await next_step(stage, attempt)
+        attempt = step.attempt if step.stage == stage else attempt
+        if step.reason != said:
+            log.info("%s: %s", step.action, step.reason)
+            said = step.reason
+        try:
+            match step.action:
+                case "begin":
+                    await command("begin", stage, attempt)
+                case "preflight":
+                    checks = await check_everything()
+                    page = checks_page(checks, stage_name(step))
+                    await keep_page("preflight", page, "Preflight")
+                    await command("preflight", stage, attempt, checks=checks)
+                case "apply":
+                    await command("applied", stage, attempt)
+                    preload()
+                case "wait":
+                    await pause(step.wait_s)
+                case "soaked":
+                    await command("soaked", stage, attempt)
+                case "reconcile":
+                    result = await compare_stores("week")
+                    await keep_page("reconciliation", reconciliation_page(result), "Gate")
+                    stored = await store_result(result)
+                    rollout = await command("reconciled", stage, attempt, reconciliation=stored)
+                    if rollout["phase"] == "reconciling":
+                        await pause(step.wait_s)
+                case "ask_approval":
+                    answer = await ask(step, note, taken)
+                    note, taken = await settle(step, answer), answer.shown.number
+                case "finished":
+                    return finished(step)
+                case "stopped":
+                    return stopped(step)
+                case unknown:
+                    raise NotImplementedError(f"the control server says {unknown!r}")
+        except Refused as error:
+            # The rollout moved between the question and the command: ask again.
+            log.warning("%s", error)
+            await pause(step.wait_s)

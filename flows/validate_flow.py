@@ -1,0 +1,40 @@
+"""The scheduled validation: compare the stores, tell the control server, keep things going."""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.states import State
+from pydantic import Field
+
+from tasks.artifacts import keep_page
+from tasks.control_plane import rollout, store_result
+from tasks.outcomes import validated
+from tasks.pages import reconciliation_page
+from tasks.reconciliation import compare_stores
+from tasks.runs import keep_going
+from tasks.validation import report_breach
+
+__all__ = ["validate"]
+
+
+@flow(name="validate", persist_result=False, validate_parameters=True)
+async def validate(
+    full: Annotated[
+        bool,
+        Field(
+            title="Everything",
+            description="Compare sealed blocks as well: every event that the stores hold.",
+        ),
+    ] = False,
+) -> State[Any]:
+    """Reconcile journal, WebSocket and Supabase, and judge the result by the suites.
+
+    A FAIL while a stage is under way is a breach: the control server lowers the flags at
+    once, and the rollback starts by itself.
+    """
+    result = await compare_stores("validate", full=full)
+    await keep_page("reconciliation", reconciliation_page(result), "Validation")
+    stored = await store_result(result)
+    active = await rollout()
+    await report_breach(result, stored, active)
+    return validated(result, await keep_going(active))

@@ -1,0 +1,194 @@
+"""Markdown pages for people: the approval form's evidence, and the runs' artifacts."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.control_plane import Step
+
+__all__ = [
+    "backfill_page",
+    "cell",
+    "checks_page",
+    "evidence_page",
+    "measurement_table",
+    "reconciliation_page",
+    "rollback_page",
+    "stage_name",
+    "verdict_mark",
+]
+
+_MARKS = {
+    "pass": "✅ pass",
+    "fail": "❌ fail",
+    "inconclusive": "❔ inconclusive",
+    "error": "⚠️ error",
+}
+_STORE_FIGURES = (
+    "expected",
+    "present",
+    "missing",
+    "duplicated",
+    "altered",
+    "phantom",
+    "out_of_order",
+    "in_flight",
+    "uncovered",
+)
+_SHOWN_DISCREPANCIES = 20
+
+
+def cell(value: Any) -> str:
+    """Text that stays within one cell of a markdown table."""
+    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def stage_name(step: Step) -> str:
+    """The plan's name of the step's stage."""
+    return str(step.rollout["stages"][step.stage]["name"])
+
+
+def measurement_table(measurements: Iterable[Mapping[str, Any]]) -> str:
+    """Value, limit, n and verdict of each measurement."""
+    rows = ["| | value | limit | n | verdict | |", "|---|---:|---:|---:|---|---|"]
+    for one in measurements:
+        value = "–" if one["value"] is None else f"{one['value']:g} {one['unit']}".strip()
+        limit = "–" if one["limit"] is None else f"{one['relation']} {one['limit']:g}"
+        cells = (
+            one["name"],
+            value,
+            limit,
+            f"{one['n']:,}",
+            verdict_mark(one["verdict"]),
+            one["detail"],
+        )
+        rows.append("| " + " | ".join(cell(part) for part in cells) + " |")
+    return "\n".join(rows)
+
+
+def evidence_page(step: Step, note: str) -> str:
+    """What a person sees above the approval form."""
+    rollout, evidence = step.rollout, step.evidence
+    stage = rollout["stages"][step.stage]
+    last = step.stage + 1 == len(rollout["stages"])
+    following = "the rollout is complete" if last else rollout["stages"][step.stage + 1]["name"]
+    lines = [
+        f"## {stage['name']} of “{rollout['name']}”: may it pass?",
+        "",
+        f"Served by Realtime now: **{_shares(stage['percent'])}**. After it: **{following}**.",
+        "",
+    ]
+    if note:
+        lines += [f"> ⚠️ **Your last answer was not accepted:** {note}", ""]
+    lines += [
+        measurement_table(evidence.get("measurements", [])),
+        "",
+        _reconciled_line(evidence.get("reconciliation")),
+        "",
+        f"- evidence `{rollout.get('evidence_hash')}`, attempt {step.attempt}",
+        f"- collected from {_time(evidence.get('since_us'))} to {_time(evidence.get('at_us'))}",
+        f"- **expires {_time(rollout.get('deadline_us'))}**; then the stage is held",
+        "",
+        "The evaluation goes on while you read: if the figures get worse than what stands here, "
+        "an approval is refused with the reason, and a breach takes the stage back.",
+    ]
+    return "\n".join(lines)
+
+
+def checks_page(checks: Iterable[Mapping[str, Any]], stage: str) -> str:
+    """The preflight's checks."""
+    return f"## Preflight of {stage}\n\n{measurement_table(checks)}\n"
+
+
+def reconciliation_page(result: Mapping[str, Any]) -> str:
+    """A reconciliation's result (docs/protocol.md, section 8)."""
+    blocks = result.get("blocks", {})
+    lines = [
+        f"## Reconciliation: {verdict_mark(result['verdict'])}",
+        "",
+        f"{result['checked_events']:,} events checked in {result['duration_ms']:,.0f} ms; "
+        f"{blocks.get('checked', 0)} blocks read, {blocks.get('differing', 0)} differ, "
+        f"{blocks.get('sealed', 0)} sealed.",
+        "",
+        "| store | " + " | ".join(name.replace("_", " ") for name in _STORE_FIGURES) + " |",
+        "|---|" + "---:|" * len(_STORE_FIGURES),
+    ]
+    for store, figures in result.get("stores", {}).items():
+        cells = [f"{int(figures.get(name, 0)):,}" for name in _STORE_FIGURES]
+        lines.append(f"| {cell(store)} | " + " | ".join(cells) + " |")
+    for store, reason in (result.get("errors") or {}).items():
+        lines += ["", f"⚠️ {cell(store)} could not be read: {cell(reason)}"]
+    if result.get("suites"):
+        lines += ["", "| suite | verdict | expectations | failed |", "|---|---|---:|---|"]
+        for suite in result["suites"]:
+            failed = cell(", ".join(suite["failed"]))
+            verdict = verdict_mark(suite["verdict"])
+            lines.append(
+                f"| {cell(suite['suite'])} | {verdict} | {suite['expectations']} | {failed} |"
+            )
+    lines += _discrepancies(result)
+    return "\n".join(lines) + "\n"
+
+
+def rollback_page(figures: Mapping[str, Any], reason: str) -> str:
+    """What a rollback took and proved."""
+    lines = [f"## Rolled back: {cell(reason)}", "", "| | |", "|---|---:|"]
+    for name, value in figures.items():
+        if not isinstance(value, Mapping | list):
+            lines.append(f"| {cell(name.replace('_', ' '))} | {cell(value)} |")
+    lines += ["", measurement_table(figures.get("checks", []))]
+    return "\n".join(lines) + "\n"
+
+
+def backfill_page(figures: Mapping[str, Any]) -> str:
+    """What a backfill copied."""
+    lines = ["## Backfill", "", "| | |", "|---|---:|"]
+    lines += [
+        f"| {cell(name.replace('_', ' '))} | {cell(value)} |" for name, value in figures.items()
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
+def _discrepancies(result: Mapping[str, Any]) -> list[str]:
+    found = result.get("discrepancies", [])
+    if not found:
+        return []
+    count = int(result.get("discrepancy_count", len(found)))
+    lines = ["", f"### {count:,} discrepancies", ""]
+    lines += ["| kind | store | position | type | severity | |", "|---|---|---|---|---|---|"]
+    for one in found[:_SHOWN_DISCREPANCIES]:
+        names = ("kind", "store", "position", "type", "severity", "detail")
+        lines.append("| " + " | ".join(cell(one.get(name, "")) for name in names) + " |")
+    if count > _SHOWN_DISCREPANCIES:
+        lines += ["", f"The first {_SHOWN_DISCREPANCIES} of {count:,}."]
+    return lines
+
+
+def _reconciled_line(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return "No reconciliation counts for this evidence."
+    verdict = verdict_mark(str(summary.get("verdict")))
+    return (
+        f"Reconciliation `{str(summary.get('hash'))[:12]}`: {verdict}, "
+        f"{int(summary.get('checked_events') or 0):,} events checked, "
+        f"{int(summary.get('discrepancy_count') or 0):,} discrepancies."
+    )
+
+
+def _shares(percent: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{share:g} %" if category == "*" else f"{share:g} % of {category}"
+        for category, share in percent.items()
+    )
+
+
+def verdict_mark(verdict: str) -> str:
+    """A verdict with a sign that is seen at a glance."""
+    return _MARKS.get(verdict, verdict)
+
+
+def _time(time_us: int | None) -> str:
+    if time_us is None:
+        return "–"
+    moment = datetime.fromtimestamp(time_us / 1e6, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

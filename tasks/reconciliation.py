@@ -1,0 +1,60 @@
+"""Comparing the stores, and the suites of expectations over the result."""
+
+import asyncio
+import importlib
+import threading
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from crossfade.reconcile import reconcile
+from tasks.settings_source import settings
+
+__all__ = ["LEGACY_STORES", "compare_stores", "preload"]
+
+LEGACY_STORES = ("journal", "websocket")
+"""What a rollback compares: Supabase may be what broke."""
+
+_ALL_STORES = ("journal", "websocket", "supabase")
+
+
+def preload() -> None:
+    """Import the expectations in the background: Great Expectations takes 4 to 13 s.
+
+    Called while a stage soaks, so that its gate does not wait for an import.
+    """
+    threading.Thread(target=_import_expectations, name="preload", daemon=True).start()
+
+
+@task(
+    name="compare-stores",
+    task_run_name="compare {stores}",
+    retries=2,
+    retry_delay_seconds=[2, 5],
+    timeout_seconds=3_600,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+async def compare_stores(
+    trigger: str, stores: tuple[str, ...] = _ALL_STORES, full: bool = False
+) -> dict[str, Any]:
+    """One reconciliation's result, its suites folded in when all stores were compared."""
+    result = await asyncio.to_thread(
+        reconcile, settings(), trigger=trigger, full=full, stores=stores
+    )
+    if stores == _ALL_STORES:
+        suites = await asyncio.to_thread(lambda: _import_expectations().validate(result))
+        result = result.with_suites(suites)
+    get_run_logger().info(
+        "%s: %s events checked, %s discrepancies",
+        result.verdict.value,
+        f"{result.checked_events:,}",
+        f"{result.discrepancy_count:,}",
+    )
+    return result.to_json()
+
+
+def _import_expectations() -> Any:
+    return importlib.import_module("expectations")
