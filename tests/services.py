@@ -189,9 +189,9 @@ class Project:
 
 @contextlib.contextmanager
 def running_project(
-    folder: Path, database_url: str, *, delay_scale: float = 0.02
+    folder: Path, database_url: str, *, delay_scale: float = 0.02, idle_s: float = 60.0
 ) -> Iterator[Project]:
-    """The stand-in over ``database_url``, with fresh keys."""
+    """The stand-in over ``database_url``, with fresh keys; the real server's delays scaled."""
     secret = new_secret()
     keys = make_keys(secret)
     url = f"http://{HOST}:{free_port()}"
@@ -209,7 +209,7 @@ def running_project(
         database_url,
         settings_file,
         folder / "stand-in.log",
-        ("--delay-scale", str(delay_scale)),
+        ("--delay-scale", str(delay_scale), "--idle-s", str(idle_s)),
     )
     project.start()
     try:

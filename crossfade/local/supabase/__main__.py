@@ -52,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=1.0,
         help="factor for the real server's delays of refusals (2 s handshake, 5 s join)",
     )
+    parser.add_argument(
+        "--idle-s",
+        type=float,
+        default=60.0,
+        help="a Realtime socket that sends nothing for this long is closed",
+    )
     options = parser.parse_args(arguments)
     # uvicorn takes the signal over while it serves and hands it back at its end.
     signal.signal(signal.SIGTERM, _exit)
@@ -62,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(options.settings, os.environ)
         with _bind(*_check(settings)) as listening:
             prepare_database(settings.supabase.database_url.get_secret_value())
-            asyncio.run(_serve(settings, listening, Limits(delay_scale=options.delay_scale)))
+            limits = Limits(delay_scale=options.delay_scale, idle_s=options.idle_s)
+            asyncio.run(_serve(settings, listening, limits))
     except UsageError as error:
         sys.stderr.write(f"crossfade stand-in: {error}\n")
         return 2
