@@ -23,6 +23,10 @@ MAX_INSTANCES = 5_000
 """Most instances that are told apart; those silent for longest are forgotten first."""
 
 
+MAX_UNSAVED = 10_000
+"""Most closed windows that wait to be stored."""
+
+
 @dataclass(slots=True)
 class SinkTotal:
     """All publishers' calls to one sink in a window."""
@@ -180,7 +184,7 @@ class TelemetryWindows:
         self.instances: dict[str, Instance] = {}
         self._open = Window(start_us, start_us + width_us)
         self._closed: deque[Window] = deque()
-        self._unsaved: list[Window] = []
+        self._unsaved: deque[Window] = deque(maxlen=MAX_UNSAVED)
         self._heard_us: dict[str, int] = {}
 
     def restore(self, windows: Iterable[Window], instances: Iterable[Instance]) -> None:
@@ -194,7 +198,7 @@ class TelemetryWindows:
 
     def begin(self, since_us: int, now_us: int) -> None:
         """Start the total anew: only what is reported after ``since_us`` counts."""
-        self._close(now_us)
+        self.cut(now_us)
         self.since_us = since_us
         self.total = Window(since_us, now_us)
         for window in self._closed:
@@ -225,12 +229,18 @@ class TelemetryWindows:
     def advance(self, now_us: int) -> None:
         """Close the open window when it is full."""
         if now_us >= self._open.to_us:
-            self._close(now_us)
+            self.cut(now_us)
 
     def take_unsaved(self) -> list[Window]:
         """The windows that were closed since the last call, to be stored."""
-        unsaved, self._unsaved = self._unsaved, []
+        unsaved = list(self._unsaved)
+        self._unsaved.clear()
         return unsaved
+
+    def put_back(self, windows: Iterable[Window]) -> None:
+        """Windows that could not be stored; beyond ``MAX_UNSAVED`` the oldest are dropped."""
+        later = self.take_unsaved()
+        self._unsaved.extend((*windows, *later))
 
     def live(self, now_us: int) -> list[Instance]:
         """Instances heard of within ``live_us``."""
@@ -263,7 +273,8 @@ class TelemetryWindows:
             found[number].merge(window)
         return found
 
-    def _close(self, now_us: int) -> None:
+    def cut(self, now_us: int) -> None:
+        """Close the open window now and begin another."""
         window = self._open
         window.to_us = max(window.from_us, min(window.to_us, now_us))
         self._open = Window(now_us, now_us + self.width_us)

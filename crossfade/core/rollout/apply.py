@@ -5,6 +5,7 @@ no-op that returns the same state and no facts. Nothing here can promote without
 of PASS over evidence of this very stage and attempt, and a person's approval of it.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from crossfade.core.rollout import back, forward
@@ -18,8 +19,19 @@ from crossfade.errors import ApprovalRefused, Refused
 __all__ = ["apply", "start"]
 
 
-def start(*, id: str, name: str, plan: Plan, actor: str, now_us: int) -> Step:  # noqa: A002
-    """A new rollout of ``plan``, ready for its first stage; nothing is served yet."""
+def start(
+    *,
+    id: str,  # noqa: A002
+    name: str,
+    plan: Plan,
+    actor: str,
+    now_us: int,
+    written: Mapping[str, float] | None = None,
+) -> Step:
+    """A new rollout of ``plan``, ready for its first stage; nobody is served yet.
+
+    ``written`` is what an earlier rollout left written; it is never lowered.
+    """
     rollout = Rollout(
         id=id,
         name=name,
@@ -28,6 +40,7 @@ def start(*, id: str, name: str, plan: Plan, actor: str, now_us: int) -> Step:  
         started_us=now_us,
         since_us=now_us,
         evidence_since_us=now_us,
+        written=dict(written or {}),
     )
     return rollout, (Fact("started", {"name": name, "stages": [s.name for s in plan.stages]}),)
 
@@ -78,6 +91,8 @@ def apply(state: Rollout, command: Command, now_us: int) -> Step:
             step = back.rolled_back(state, command, now_us)
         case c.Resume():
             step = back.resume(state, command, now_us)
+        case c.Cancel():
+            step = back.cancel(state, command, now_us)
         case _:
             raise Refused(f"{command.verb}: unknown command")
     new, facts = step

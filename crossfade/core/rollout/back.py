@@ -1,4 +1,4 @@
-"""The way back: rollback, its end, and going on after a recorded root cause."""
+"""The way back: rollback, its end, going on after a recorded root cause, and giving up."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ from crossfade.core.rollout.plan import percent_of
 from crossfade.core.rollout.state import Phase, Rollout
 from crossfade.errors import Refused
 
-__all__ = ["FLOW_ACTOR", "resume", "rolled_back", "take_back"]
+__all__ = ["FLOW_ACTOR", "cancel", "resume", "rolled_back", "take_back"]
 
 FLOW_ACTOR = "flow-run:"
 """An actor whose name begins so is a flow run: its rollback starts no second flow."""
@@ -36,6 +36,8 @@ def take_back(
         raise Refused(f"{command.verb}: no category {', '.join(unknown)}; there are {known}")
     served = _lowered(state.served, scope, to)
     lowers = served != state.served
+    if state.phase is Phase.CANCELLED:
+        raise wrong_phase(state, command.verb)
     already = state.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
     if not lowers:
         if already:
@@ -127,12 +129,31 @@ def resume(state: Rollout, command: c.Resume, now_us: int) -> Step:
         incident_id=None,
         deadline_us=None,
     )
-    if state.incident_id is not None:
-        closed = {
-            "incident_id": state.incident_id,
-            "root_cause": command.root_cause,
-            "fix": command.fix,
-            "actor": command.actor,
-        }
-        facts = (*facts, Fact("incident_closed", closed))
-    return new, facts
+    return new, (*facts, *_closed(state, command.actor, command.root_cause, command.fix))
+
+
+def cancel(state: Rollout, command: c.Cancel, now_us: int) -> Step:
+    """ready, held or rolled_back, with nobody served → cancelled."""
+    if state.phase is Phase.CANCELLED:
+        return state, ()
+    if not command.reason:
+        raise Refused("cancel: give the reason")
+    if any(share > 0 for share in state.served.values()):
+        raise Refused("cancel: Realtime still serves somebody; roll back first")
+    if state.phase not in (Phase.READY, Phase.HELD, Phase.ROLLED_BACK):
+        raise wrong_phase(state, command.verb)
+    new, facts = move(state, Phase.CANCELLED, now_us, reason=command.reason, incident_id=None)
+    closed = _closed(state, command.actor, command.reason, "the rollout was cancelled")
+    return new, (*facts, *closed)
+
+
+def _closed(state: Rollout, actor: str, root_cause: str, fix: str) -> tuple[Fact, ...]:
+    if state.incident_id is None:
+        return ()
+    detail = {
+        "incident_id": state.incident_id,
+        "root_cause": root_cause,
+        "fix": fix,
+        "actor": actor,
+    }
+    return (Fact("incident_closed", detail),)

@@ -18,6 +18,7 @@ __all__ = [
     "Approve",
     "Begin",
     "Breach",
+    "Cancel",
     "Command",
     "Complete",
     "Extend",
@@ -172,6 +173,13 @@ class Resume(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel(Command):
+    """Ends a rollout that serves nobody, so that another plan may start."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Complete(Command):
     """Confirms that the last stage was approved; changes nothing."""
 
@@ -207,6 +215,7 @@ _COMMANDS: Mapping[str, type[Command]] = {
     "rolled_back": RolledBack,
     "hold": Hold,
     "resume": Resume,
+    "cancel": Cancel,
     "complete": Complete,
 }
 _VERBS = {kind: verb for verb, kind in _COMMANDS.items()}

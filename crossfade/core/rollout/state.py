@@ -24,6 +24,7 @@ class Phase(StrEnum):
     ROLLED_BACK = "rolled_back"
     HELD = "held"
     COMPLETED = "completed"
+    CANCELLED = "cancelled"
 
 
 IN_STAGE = (
@@ -90,8 +91,8 @@ class Rollout:
 
     @property
     def active(self) -> bool:
-        """Whether another rollout may not start: it is not completed."""
-        return self.phase is not Phase.COMPLETED
+        """Whether another rollout may not start: it is neither completed nor cancelled."""
+        return self.phase not in (Phase.COMPLETED, Phase.CANCELLED)
 
     @property
     def exposed(self) -> bool:

@@ -1,0 +1,292 @@
+"""The control server over HTTP (docs/protocol.md, section 6)."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+import structlog
+from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from crossfade.adapters.control import MAX_WAIT_S
+from crossfade.control.metrics import metrics_text
+from crossfade.control.page import status_page
+from crossfade.control.service import ControlService, NoRollout
+from crossfade.core.telemetry import Report
+from crossfade.errors import ApprovalRefused, CrossfadeError, Refused, UsageError, VersionConflict
+
+__all__ = ["MAX_BODY_BYTES", "MAX_ROWS", "build_app"]
+
+MAX_BODY_BYTES = 4_000_000
+"""Largest request: a reconciliation that names a thousand discrepancies is well below."""
+
+MAX_ROWS = 10_000
+"""Most rows that one call answers."""
+
+Endpoint = Callable[[ControlService, Request], Awaitable[Response]]
+_log = structlog.get_logger("crossfade.control")
+
+
+class _Denied(Exception):
+    """401 or 403."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        super().__init__(reason)
+
+
+def build_app(service: ControlService) -> Starlette:
+    """The application; the caller opens and closes ``service``."""
+    control = service.settings.control
+    operator = (control.operator_token,)
+    anyone = (control.operator_token, control.instance_token)
+
+    def route(
+        path: str, endpoint: Endpoint, method: str, tokens: tuple[SecretStr, ...] | None
+    ) -> Route:
+        async def handle(request: Request) -> Response:
+            return await _answer(service, endpoint, request, tokens, anyone)
+
+        return Route(path, handle, methods=[method], name=f"{method} {path}")
+
+    return Starlette(
+        routes=[
+            route("/", _page, "GET", None),
+            route("/healthz", _healthz, "GET", None),
+            route("/metrics", _metrics, "GET", None),
+            route("/v1/flags", _flags, "GET", anyone),
+            route("/v1/telemetry", _report, "POST", anyone),
+            route("/v1/telemetry", _telemetry, "GET", operator),
+            route("/v1/status", _status, "GET", operator),
+            route("/v1/rollout", _rollout, "GET", operator),
+            route("/v1/rollout", _start, "POST", operator),
+            route("/v1/rollout/decision", _decision, "GET", operator),
+            route("/v1/rollout/commands", _command, "POST", operator),
+            route("/v1/reconciliations", _reconciliations, "GET", operator),
+            route("/v1/reconciliations", _add_reconciliation, "POST", operator),
+            route("/v1/audit", _audit, "GET", operator),
+            route("/v1/incidents", _incidents, "GET", operator),
+        ]
+    )
+
+
+async def _answer(
+    service: ControlService,
+    endpoint: Endpoint,
+    request: Request,
+    tokens: tuple[SecretStr, ...] | None,
+    known: tuple[SecretStr, ...],
+) -> Response:
+    """Check the token, run the endpoint, and turn every error into its status."""
+    try:
+        if tokens is not None:
+            _authorise(request, tokens, known)
+        return await endpoint(service, request)
+    except _Denied as error:
+        return _error(error.status, str(error))
+    except NoRollout as error:
+        return _error(404, str(error))
+    except ApprovalRefused as error:
+        return _error(409, str(error), "approval_refused")
+    except VersionConflict as error:
+        return _error(409, str(error), "version_conflict")
+    except Refused as error:
+        return _error(409, str(error), "refused")
+    except UsageError as error:
+        return _error(400, str(error))
+    except ClientDisconnect:
+        return _error(400, "the request was cut off")
+    except (SQLAlchemyError, CrossfadeError) as error:
+        # The statement and its parameters stay out of the answer.
+        _log.error("call failed", path=request.url.path, error=repr(getattr(error, "orig", error)))
+        return _error(503, "the control server's database does not answer")
+
+
+def _authorise(
+    request: Request, tokens: tuple[SecretStr, ...], known: tuple[SecretStr, ...]
+) -> None:
+    scheme, _, offered = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not offered:
+        raise _Denied(401, "a bearer token is needed")
+    if _matches(offered, tokens):
+        return
+    if _matches(offered, known):
+        raise _Denied(403, "this token may only read flags and send telemetry")
+    raise _Denied(401, "the token is not known")
+
+
+def _matches(offered: str, tokens: tuple[SecretStr, ...]) -> bool:
+    """Compare in constant time with all of them; an empty token matches nothing."""
+    given = offered.strip().encode()
+    found = False
+    for token in tokens:
+        secret = token.get_secret_value().encode()
+        found |= hmac.compare_digest(given, secret) and bool(secret)
+    return found
+
+
+async def _page(service: ControlService, request: Request) -> Response:
+    return HTMLResponse(status_page(service), headers={"Cache-Control": "no-store"})
+
+
+async def _healthz(service: ControlService, request: Request) -> Response:
+    await service.db(service.store.ping)
+    return _json({"status": "ok"})
+
+
+async def _metrics(service: ControlService, request: Request) -> Response:
+    return Response(metrics_text(service), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _flags(service: ControlService, request: Request) -> Response:
+    after = _integer(request, "after", -1)
+    wait_s = _decimal(request, "wait_s", 0.0)
+    flags = await service.newer_flags(after, min(max(wait_s, 0.0), MAX_WAIT_S))
+    return _json(flags.to_json())
+
+
+async def _report(service: ControlService, request: Request) -> Response:
+    body = await _body(request)
+    try:
+        report = Report.from_json(body)
+        _check_report(report)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"report: {type(error).__name__}: {error}") from error
+    return _json({"flag_version": service.report(report)})
+
+
+def _check_report(report: Report) -> None:
+    """What a typed constructor does not check, and what would break the sums."""
+    if not isinstance(report.instance, str) or not 0 < len(report.instance) <= 200:
+        raise ValueError("instance must be a name of at most 200 characters")
+    if not isinstance(report.at_us, int) or not isinstance(report.flag_version, int):
+        raise TypeError("at_us and flag_version must be whole numbers")
+    if not 0 < report.interval_ms <= 3_600_000:
+        raise ValueError("interval_ms must be above 0 and at most an hour")
+    if max(len(report.sinks), len(report.transports), len(report.totals)) > 50:
+        raise ValueError("at most 50 sinks, transports and totals")
+    latencies = [one.latency_ms for one in report.sinks.values()]
+    latencies += [one.latency_ms for one in report.transports.values()]
+    for latency in latencies:
+        for number, count in latency.counts.items():
+            if not -1_000 < int(number) < 1_000 or not isinstance(count, int):
+                raise ValueError(f"latency_ms: {number!r} is not a bucket")
+    for sink in report.sinks.values():
+        figures = (sink.calls, sink.failures, sink.slow, sink.connect_failures, sink.events)
+        if not all(isinstance(one, int) and one >= 0 for one in (*figures, sink.owed)):
+            raise ValueError("figures of a sink must be whole numbers from 0 on")
+        if sink.failures > sink.calls or not isinstance(sink.breaker, str):
+            raise ValueError("a sink has more failures than calls, or no breaker")
+    for transport in report.transports.values():
+        counts = (transport.received, transport.delivered, transport.cohort)
+        if not all(isinstance(one, int) and one >= 0 for one in (*counts, transport.duplicates)):
+            raise ValueError("figures of a transport must be whole numbers from 0 on")
+    for total in (*report.totals.values(), *report.categories.values()):
+        if not isinstance(total, int):
+            raise TypeError("totals and categories must be whole numbers")
+
+
+async def _telemetry(service: ControlService, request: Request) -> Response:
+    since_us, limit = _integer(request, "since_us", 0), _limit(request, 1_000)
+    windows = await service.db(service.records.windows, since_us, limit)
+    return _json([one.to_json() for one in windows])
+
+
+async def _status(service: ControlService, request: Request) -> Response:
+    return _json(await service.status())
+
+
+async def _rollout(service: ControlService, request: Request) -> Response:
+    return _json(None if service.rollout is None else service.rollout.to_json())
+
+
+async def _start(service: ControlService, request: Request) -> Response:
+    return _json((await service.start(await _body(request))).to_json())
+
+
+async def _decision(service: ControlService, request: Request) -> Response:
+    stage = _integer(request, "stage", None)
+    attempt = _integer(request, "attempt", 0)
+    return _json(await service.decision(stage, attempt or None))
+
+
+async def _command(service: ControlService, request: Request) -> Response:
+    return _json((await service.command(await _body(request))).to_json())
+
+
+async def _reconciliations(service: ControlService, request: Request) -> Response:
+    return _json(await service.db(service.records.reconciliations, _limit(request, 20)))
+
+
+async def _add_reconciliation(service: ControlService, request: Request) -> Response:
+    return _json({"hash": await service.add_reconciliation(await _body(request))})
+
+
+async def _audit(service: ControlService, request: Request) -> Response:
+    after = _integer(request, "after", 0)
+    return _json(await service.db(service.store.audit, after, _limit(request, 100)))
+
+
+async def _incidents(service: ControlService, request: Request) -> Response:
+    return _json(await service.db(service.store.incidents, _limit(request, 100)))
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise UsageError(f"the request is larger than {MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    try:
+        value = orjson.loads(b"".join(chunks))
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"the request is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError("the request must be a JSON object")
+    return value
+
+
+def _integer(request: Request, name: str, default: int | None) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        if default is None:
+            raise UsageError(f"{name}: must be given")
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise UsageError(f"{name}: {text!r} is not a whole number") from None
+    if abs(value) >= 1 << 63:
+        raise UsageError(f"{name}: {text} is out of range")
+    return value
+
+
+def _decimal(request: Request, name: str, default: float) -> float:
+    text = request.query_params.get(name)
+    try:
+        return default if text is None else float(text)
+    except ValueError:
+        raise UsageError(f"{name}: {text!r} is not a number") from None
+
+
+def _limit(request: Request, default: int) -> int:
+    limit = _integer(request, "limit", default)
+    if not 1 <= limit <= MAX_ROWS:
+        raise UsageError(f"limit: must be 1 to {MAX_ROWS}, is {limit}")
+    return limit
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")
+
+
+def _error(status: int, reason: str, code: str | None = None) -> Response:
+    body = {"error": reason} if code is None else {"error": reason, "code": code}
+    return _json(body, status)
