@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from crossfade.cli.options import SettingsOption
-from crossfade.errors import StackError
+from crossfade.errors import StackError, UsageError
 from crossfade.settings import load_settings
 
 __all__ = ["register", "run_interruptibly"]
@@ -23,6 +23,7 @@ INTERRUPTED = 130
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
     app.command()(up)
+    app.command()(demo)
 
 
 def _port(name: str) -> Any:
@@ -66,6 +67,85 @@ def up(
         },
     )
     raise typer.Exit(run_interruptibly(_run_stack(base, frozenset(without or ()), Console())))
+
+
+def demo(
+    approve: Annotated[
+        str, typer.Option("--approve", help="auto, or ui: wait for a person in Prefect's page.")
+    ] = "auto",
+    without_outage: Annotated[
+        bool, typer.Option("--without-outage", help="Supabase stays up in week 2.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses cohort, keys, sabotaged event.")] = 1,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the report as JSON.")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option("--rate", min=1, max=5_000, help="Events a second during the weeks.")
+    ] = 120.0,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=100, help="Only so many events of the input.")
+    ] = None,
+    sabotage: Annotated[
+        str | None,
+        typer.Option(
+            "--sabotage",
+            help="Break something: drop-in-relay, alter-row or double-in-subscriber. "
+            "The demo must fail and name the event.",
+        ),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the state folder in place.")] = False,
+) -> None:
+    """Migrate a week of real flight events, with an outage, and prove that nothing was lost.
+
+    Starts a stack of its own in a temporary folder (a Supabase project in the environment has
+    no part in it), replays the flights to five subscribers, runs the three rollout weeks
+    with soaks of seconds, kills Supabase in week 2, and checks every store and subscriber.
+    """
+    raise typer.Exit(
+        run_interruptibly(
+            _run_demo(
+                {
+                    "approve": approve,
+                    "outage": not without_outage,
+                    "seed": seed,
+                    "report": report,
+                    "rate": rate,
+                    "limit": limit,
+                    "sabotage": sabotage,
+                    "keep": keep,
+                }
+            )
+        )
+    )
+
+
+def _member(kind: Any, option: str, value: str | None) -> Any:
+    names = [member.value for member in kind]
+    if value is not None and value not in names:
+        raise UsageError(f"{option} {value}: must be one of {', '.join(names)}")
+    return None if value is None else kind(value)
+
+
+async def _run_demo(chosen: dict[str, Any]) -> int:
+    from crossfade.local.demo import run_demo
+    from crossfade.local.demo_options import Approve, DemoOptions, Sabotage, flights_file
+    from crossfade.local.demo_summary import print_summary
+
+    outage_s = 8.0 if chosen.pop("outage") else 0.0
+    options = DemoOptions(
+        events=flights_file(),
+        outage_s=outage_s,
+        approve=_member(Approve, "--approve", chosen.pop("approve")),
+        sabotage=_member(Sabotage, "--sabotage", chosen.pop("sabotage")),
+        **chosen,
+    )
+    console = Console()
+    report = await run_demo(options, console)
+    if options.report is not None:
+        report.write(options.report)
+    print_summary(report, console)
+    return 0 if report.proven else 1
 
 
 async def _run_stack(base: Any, without: frozenset[str], console: Console) -> int:

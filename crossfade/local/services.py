@@ -10,9 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 from crossfade.local import prefect
 from crossfade.local.migrations import apply_migrations
@@ -124,7 +125,7 @@ class Services:
         url = self._settings.websocket.url
 
         async def healthy() -> bool:
-            return await _listens(url)
+            return await _shakes_hands(url)
 
         return self._python("hub", "crossfade.local.hub", healthy, url)
 
@@ -252,15 +253,12 @@ async def _worker_online(url: str) -> bool:
     return answer.is_success and any(one.get("status") == "ONLINE" for one in answer.json())
 
 
-async def _listens(url: str) -> bool:
-    place = urlsplit(url)
+async def _shakes_hands(url: str) -> bool:
     try:
-        async with asyncio.timeout(_LOOK_S):
-            _, writer = await asyncio.open_connection(place.hostname, place.port)
-    except (OSError, TimeoutError):
+        async with connect(url, open_timeout=_LOOK_S, close_timeout=_LOOK_S, proxy=None):
+            return True
+    except (OSError, TimeoutError, WebSocketException):
         return False
-    writer.close()
-    return True
 
 
 def _tap_covers(path: Path) -> bool:

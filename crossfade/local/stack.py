@@ -63,6 +63,7 @@ class Stack:
                 f"unknown service {', '.join(unknown)}; the services are {', '.join(SERVICES)}"
             )
         self.paths = StackPaths(state.resolve())
+        self.marker = secrets.token_hex(8)
         self._base = base
         self._without = without
         self._on_change = on_change
@@ -130,11 +131,10 @@ class Stack:
             if embedded
             else None
         )
-        marker = secrets.token_hex(8)
-        services = Services(settings, postgres, marker)
+        services = Services(settings, postgres, self.marker)
         supervisor = Supervisor(
             services.specs(self._without),
-            marker=marker,
+            marker=self.marker,
             start_timeout_s=settings.stack.start_timeout_s,
             on_change=self._on_change,
         )

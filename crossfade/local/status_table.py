@@ -26,7 +26,10 @@ _STYLES = {
 
 
 def status_table(statuses: Iterable[ServiceStatus], now: float) -> Table:
-    """Service, address, process, state, since when, log; ``now`` is monotonic seconds."""
+    """Service, address, process, state, since when, log; ``now`` is monotonic seconds.
+
+    Logs are shown from the state folder on, which whoever shows the table names.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("service", "address", "pid", "state", "since", "log"):
         number = title in ("pid", "since")
@@ -38,7 +41,7 @@ def status_table(statuses: Iterable[ServiceStatus], now: float) -> Table:
             "–" if status.pid is None else str(status.pid),
             Text(status.state.value, style=_STYLES[status.state]),
             f"{max(0.0, now - status.since):.1f} s",
-            str(status.log),
+            f"{status.log.parent.name}/{status.log.name}",
         )
     return table
 
