@@ -1,9 +1,401 @@
-"""Commands: status,rollback,resume,approve."""
+"""Commands: status, start, approve, reject, rollback, resume, cancel, audit, incidents."""
 
+import asyncio
+import getpass
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from typing import Annotated, Any, TypeVar
+
+import orjson
 import typer
+from rich.console import Console
+from rich.live import Live
+
+from crossfade.adapters.control import ControlClient
+from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
+from crossfade.cli.status_view import (
+    audit_table,
+    incidents_table,
+    measurements_table,
+    status_view,
+)
+from crossfade.errors import ControlDenied, ControlUnavailable, CrossfadeError, Refused, UsageError
+from crossfade.settings import Settings
 
 __all__ = ["register"]
+
+T = TypeVar("T")
+
+INTERRUPTED = 130
+WATCH_S = 1.0
+
+AsOption = Annotated[
+    str | None, typer.Option("--as", help="Your name in the audit log; default: the user's.")
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
+    for command in (status, start, approve, reject, rollback, resume, cancel, audit, incidents):
+        app.command()(command)
+
+
+def status(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every second.")] = False,
+) -> None:
+    """Show the rollout, its evidence, the stores and the instances.
+
+    Every measurement is shown with value, limit and n.
+
+    Example: crossfade status --watch
+    """
+    found = settings_for(settings, state)
+    if watch:
+        raise typer.Exit(_watch(found, as_json))
+    document = _call(found, lambda client: client.status())
+    if as_json:
+        _print_json(document)
+    else:
+        _console().print(status_view(document))
+
+
+def start(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Default: the name in the settings.")
+    ] = None,
+    by: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a rollout of the plan in the settings; its first stage is then ready.
+
+    Nothing is served yet: the first week's flow raises the flags after its preflight.
+
+    Example: crossfade start --settings crossfade.toml
+    """
+    found = settings_for(settings, state)
+    plan = found.rollout.model_dump(mode="json")
+    rollout = _call(
+        found, lambda client: client.start(name or found.rollout.name, plan, _actor(by))
+    )
+    stages = ", ".join(stage["name"] for stage in rollout["stages"])
+    _say(as_json, rollout, f"rollout {rollout['name']} ({rollout['id']}) is ready: {stages}")
+
+
+def approve(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    comment: Annotated[str, typer.Option("--comment", help="Why it may go on.")] = "",
+    tickets: Annotated[
+        int, typer.Option("--tickets", min=0, help="Support tickets since the stage began.")
+    ] = 0,
+    evidence: Annotated[
+        str | None,
+        typer.Option("--evidence", help="Hash (or its beginning) that you looked at."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve the evidence of the stage that waits, and let the next one start.
+
+    The server evaluates anew and refuses when the evidence got worse meanwhile.
+
+    Example: crossfade approve --comment "quiet week" --tickets 2
+    """
+    found = settings_for(settings, state)
+    waiting, document = _call(found, _waiting)
+    stage = waiting["stages"][waiting["stage"]]["name"]
+    if evidence is not None and not document["hash"].startswith(evidence):
+        raise UsageError(
+            f"evidence {document['hash'][:12]} waits for approval, not {evidence}; look again"
+        )
+    if not yes:
+        _console().print(measurements_table(document, f"{stage}, evidence {document['hash'][:12]}"))
+        _confirm(f"approve {stage} as {_name(by)}?")
+    rollout = _call(
+        found,
+        lambda client: client.command(
+            "approve",
+            actor=_actor(by),
+            stage=waiting["stage"],
+            attempt=waiting["attempt"],
+            evidence_hash=document["hash"],
+            approver=_name(by),
+            comment=comment,
+            tickets=tickets,
+        ),
+    )
+    last = rollout["phase"] == "completed"
+    after = "" if last else rollout["stages"][rollout["stage"]]["name"]
+    _say(
+        as_json, rollout, f"{stage} is approved; " + ("all done" if last else f"{after} may start")
+    )
+
+
+def reject(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    comment: Annotated[str, typer.Option("--comment", help="Why it may not go on.")] = "",
+    by: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Reject the stage that waits for approval: it is held, and traffic stays as it is.
+
+    Example: crossfade reject --comment "two complaints are open"
+    """
+    if not comment:
+        raise UsageError("--comment: say why it is rejected")
+    found = settings_for(settings, state)
+    waiting, _ = _call(found, _waiting)
+    rollout = _command(found, "reject", waiting, by, approver=_name(by), comment=comment)
+    stage = rollout["stages"][rollout["stage"]]["name"]
+    _say(as_json, rollout, f"{stage} is held; `crossfade resume` starts another attempt")
+
+
+def rollback(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")] = "",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="A category; may be given several times; default: all."),
+    ] = None,
+    to: Annotated[
+        float, typer.Option("--to", min=0.0, max=99.999, help="Percentage to go down to.")
+    ] = 0.0,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0.0, help="Seconds to wait until instances follow.")
+    ] = 15.0,
+    by: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take subscribers back to WebSocket at once, all or some, and open an incident.
+
+    Accepted is not applied: it waits until every live instance reports the new flags, and
+    ends with 1 when some do not in time.
+
+    Example: crossfade rollback --reason "complaints" --scope critical --to 10
+    """
+    if not reason:
+        raise UsageError("--reason: say why it is rolled back")
+    found = settings_for(settings, state)
+    rollout = _call(
+        found,
+        lambda client: client.command(
+            "rollback", actor=_actor(by), reason=reason, scope=scope or None, to=to
+        ),
+    )
+    began = time.monotonic()
+    version, live, behind = _call(found, lambda client: _followed(client, wait_s))
+    rollout = {**rollout, "flag_version": version, "instances": live, "behind": behind}
+    seconds = time.monotonic() - began
+    done = f"flags {version} are in force at {live - len(behind)} of {live} live instances"
+    _say(as_json, rollout, f"{rollout['phase']}: {done} after {seconds:.1f} s")
+    if behind:
+        raise CrossfadeError(f"still on other flags: {', '.join(behind[:10])}")
+
+
+def resume(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    root_cause: Annotated[str, typer.Option("--root-cause", help="What the cause was.")] = "",
+    fix: Annotated[str, typer.Option("--fix", help="What was done about it.")] = "",
+    by: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on after a rollback or a hold, as a new attempt with fresh evidence.
+
+    Example: crossfade resume --root-cause "connection pool too small" --fix "raised to 40"
+    """
+    missing = [
+        name for name, value in (("--root-cause", root_cause), ("--fix", fix)) if not value.strip()
+    ]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)}: must be recorded before it goes on")
+    found = settings_for(settings, state)
+    current = _call(found, _current)
+    rollout = _command(found, "resume", current, by, root_cause=root_cause, fix=fix)
+    stage = rollout["stages"][rollout["stage"]]["name"]
+    _say(as_json, rollout, f"{stage} is ready for attempt {rollout['attempt']}")
+
+
+def cancel(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")] = "",
+    by: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a rollout that serves nobody, so that another plan may start.
+
+    Example: crossfade cancel --reason "we plan eight weeks instead"
+    """
+    if not reason:
+        raise UsageError("--reason: say why it is cancelled")
+    found = settings_for(settings, state)
+    rollout = _command(found, "cancel", _call(found, _current), by, reason=reason)
+    _say(as_json, rollout, f"rollout {rollout['name']} is cancelled")
+
+
+def audit(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    after: Annotated[int, typer.Option("--after", min=0, help="Rows after this id.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who changed the rollout, when, and what came of it.
+
+    Example: crossfade audit --limit 20 --json
+    """
+    rows = _call(settings_for(settings, state), lambda client: client.audit(after, limit))
+    if as_json:
+        _print_json(rows)
+    else:
+        _console().print(audit_table(rows))
+
+
+def incidents(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show rollbacks: why, when, their root causes and fixes.
+
+    Example: crossfade incidents
+    """
+    rows = _call(settings_for(settings, state), lambda client: client.incidents(limit))
+    if as_json:
+        _print_json(rows)
+    else:
+        _console().print(incidents_table(rows))
+
+
+def _call(settings: Settings, work: Callable[[ControlClient], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with ControlClient(settings.control, role="operator") as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+def _command(
+    settings: Settings, verb: str, rollout: Mapping[str, Any], by: str | None, **fields: Any
+) -> dict[str, Any]:
+    return _call(
+        settings,
+        lambda client: client.command(
+            verb,
+            actor=_actor(by),
+            stage=rollout["stage"],
+            attempt=rollout["attempt"],
+            **fields,
+        ),
+    )
+
+
+async def _current(client: ControlClient) -> dict[str, Any]:
+    rollout = await client.rollout()
+    if rollout is None:
+        raise UsageError("there is no rollout; start one with `crossfade start`")
+    return rollout
+
+
+async def _waiting(client: ControlClient) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The rollout that waits for approval, and its frozen evidence."""
+    rollout = await _current(client)
+    if rollout["phase"] != "awaiting_approval":
+        stage = rollout["stages"][rollout["stage"]]["name"]
+        raise Refused(f"{stage} is {rollout['phase']}; nothing waits for approval")
+    decision = await client.decision(rollout["stage"], rollout["attempt"])
+    if decision["action"] != "ask_approval":
+        raise Refused(f"nothing waits for approval any more: {decision['reason']}")
+    return decision["rollout"], decision["evidence"]
+
+
+async def _followed(client: ControlClient, wait_s: float) -> tuple[int, int, list[str]]:
+    """Wait until all live instances follow: the flags' version, how many, and who does not."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        document = await client.status()
+        version = document["flags"]["version"]
+        live = [one for one in document["instances"] if one["live"]]
+        behind = [one["instance"] for one in live if one["flag_version"] != version]
+        if not behind or time.monotonic() >= deadline:
+            return version, len(live), behind
+        await asyncio.sleep(0.1)
+
+
+def _watch(settings: Settings, as_json: bool) -> int:
+    async def run() -> None:
+        async with ControlClient(settings.control, role="operator") as client:
+            # The first call's error ends the command; later ones are shown and outlived.
+            document = await client.status()
+            with nullcontext() if as_json else Live(auto_refresh=False, screen=True) as live:
+                while True:
+                    if live is None:
+                        typer.echo(orjson.dumps(document).decode())
+                    else:
+                        live.update(status_view(document), refresh=True)
+                    await asyncio.sleep(WATCH_S)
+                    document = await _next_status(client, live) or document
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+async def _next_status(client: ControlClient, live: Live | None) -> dict[str, Any] | None:
+    """The status, or None while the server is away (shown, and outlived)."""
+    try:
+        return await client.status()
+    except ControlDenied:
+        raise
+    except ControlUnavailable as error:
+        if live is not None:
+            live.update(f"{error}\nstill trying", refresh=True)
+            await asyncio.sleep(WATCH_S)
+        return None
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("this needs an answer: run it in a terminal or give --yes")
+    if not typer.confirm(question):
+        raise UsageError("nothing was done")
+
+
+def _name(by: str | None) -> str:
+    try:
+        return by or getpass.getuser()
+    except OSError as error:
+        raise UsageError("--as: this user has no name; give one") from error
+
+
+def _actor(by: str | None) -> str:
+    return f"cli:{_name(by)}"
+
+
+def _console() -> Console:
+    return Console(soft_wrap=False, highlight=False)
+
+
+def _say(as_json: bool, document: Any, line: str) -> None:
+    if as_json:
+        _print_json(document)
+    else:
+        typer.echo(line)
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
