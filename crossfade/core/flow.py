@@ -75,7 +75,8 @@ class Flow:
     ``next`` is the sequence to deliver next. ``order`` holds the sequences that wait in
     ``buffer``, sorted. ``marks`` holds heads at or above ``next`` with the time each was
     first known; a hole lies between ``next`` and ``gap_last`` since ``gap_ms``. ``waits``
-    holds everything back until an older epoch is complete.
+    holds everything back until an older epoch is complete. While ``next`` is ``origin``
+    nothing has been handed over, and a ``movable`` one may still begin higher.
     """
 
     __slots__ = (
@@ -93,6 +94,7 @@ class Flow:
         "next",
         "not_before_ms",
         "order",
+        "origin",
         "recent",
         "stream",
         "tally",
@@ -107,6 +109,7 @@ class Flow:
         self.lane = lane
         self.movable = False
         self.waits = False
+        self.origin = start
         self.known_from = start
         self.recent = [0] * RECENT
         self.buffer: dict[int, tuple[Event, int, int]] = {}

@@ -65,6 +65,7 @@ class Sequencer:
     ) -> None:
         self._names = (*transports, *sources, "lost")
         self._index = {name: number for number, name in enumerate(self._names)}
+        self._lost = self._index["lost"]
         self._sources = tuple(sources)
         self._authority = authority
         self._start: Start = start
@@ -81,7 +82,8 @@ class Sequencer:
         self._held = 0
         self._filling = 0
         for stream, following in sorted((positions or {}).items()):
-            self._add(stream, following)
+            flow = self._add(stream, following)
+            flow.origin = 1  # above it, something was handed over before the restart
 
     # -- what comes in -----------------------------------------------------------------
 
@@ -205,8 +207,6 @@ class Sequencer:
             self._next_source(flow, facts, now_ms)
         return facts
 
-    # -- what can be asked -------------------------------------------------------------
-
     @property
     def buffered(self) -> int:
         """Events that wait for an earlier one."""
@@ -228,7 +228,7 @@ class Sequencer:
 
     def continuity(self, now_ms: int = 0) -> dict[str, Continuity]:
         """The report per source; with ``now_ms`` open holes count into the longest."""
-        found = {}
+        found: dict[str, Continuity] = {}
         for source, tally in self._tallies.items():
             flows = [flow for flow in self._flows.values() if flow.stream.source == source]
             gaps = [flow for flow in flows if flow.ahead and not flow.waits]
@@ -242,8 +242,6 @@ class Sequencer:
                 longest_ms=max((now_ms - flow.gap_ms for flow in gaps), default=0),
             )
         return found
-
-    # -- streams -----------------------------------------------------------------------
 
     def _open(self, stream: Stream, latest: int) -> Flow:
         late = self._start == "latest" and not self._settled
@@ -312,6 +310,9 @@ class Sequencer:
         if flow.ahead and not was_ahead:
             self._ahead[flow] = None
             flow.tally.holes += not flow.waits
+            for younger in flow.lane[flow.lane.index(flow) + 1 :]:
+                # It may wait as long as nothing of it has been handed over.
+                younger.waits = younger.waits or younger.next == younger.origin
         elif was_ahead and not flow.ahead:
             del self._ahead[flow]
 
@@ -352,9 +353,9 @@ class Sequencer:
         flow.next = following
 
     def _contradict(self, flow: Flow, event: Event, via: str, facts: list[Fact]) -> None:
-        flow.tally.conflicts += 1
         held = flow.buffer.get(event.sequence)
         kept = flow.recent[event.sequence & _RECENT_MASK] if held is None else held[0].hash
+        flow.tally.conflicts += 1
         facts.append(DeliveryConflict(event.position, kept, event.hash, via))
 
     # -- sources -----------------------------------------------------------------------
@@ -382,14 +383,15 @@ class Sequencer:
 
     def _lose(self, flow: Flow, last: int, reason: str, facts: list[Fact], now_ms: int) -> None:
         first = flow.next
-        if flow.movable and first == flow.known_from:
+        if flow.movable and first == flow.origin:
             flow.tally.skipped += last + 1 - first
+            flow.origin = last + 1
         else:
             lost = Lost(flow.stream, first, last, reason)
             flow.tally.lose(lost)
             facts.append(lost)
         flow.next = flow.known_from = last + 1
-        self._advance(flow, self._index["lost"], facts, now_ms)
+        self._advance(flow, self._lost, facts, now_ms)
 
 
 def _lane(stream: Stream) -> tuple[str, str, int]:
