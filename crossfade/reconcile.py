@@ -281,15 +281,16 @@ class _Run:
     ) -> Iterator[Discrepancy]:
         """The rows of a place that the journal, read after them, still does not hold."""
         facts = streams.get(place.stream)
-        for rows in _chunks(
-            comparison.reader(place.store).rows(place.stream, place.first, place.last)
-        ):
-            found = {row.event.sequence: row for row in rows}
+        held = comparison.reader(place.store).rows(place.stream, place.first, place.last)
+        for chunk in _chunks(held):
+            found = {row.event.sequence: row for row in chunk}
             journalled: Collection[int] = ()
-            if place.store != "journal":
+            if facts is not None and place.store != "journal":
+                # Rows of the journal above its own head are phantoms themselves.
+                last = min(max(found), facts.head)
                 journalled = {
                     row.event.sequence
-                    for row in comparison.journal.rows(place.stream, min(found), max(found))
+                    for row in comparison.journal.rows(place.stream, min(found), last)
                 }
             for sequence in sorted(found):
                 row = found[sequence]

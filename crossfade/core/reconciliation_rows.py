@@ -230,11 +230,13 @@ def _absent(
         detail = f"within the journal's {name.facts.floor} to {name.facts.head}, yet not in it"
     elif store == "supabase" and name.sequence in name.facts.parked:
         detail = f"refused: {name.facts.parked[name.sequence]}"
+    elif truth is None:
+        detail = "no store holds it"
     elif store in name.facts.next:
         sent = name.sequence < name.facts.next[store]
-        detail = "the relay counts it as delivered" if sent else "the relay still owes it"
+        detail = f"the publisher {'counts it as delivered' if sent else 'still owes it'}"
     else:
-        detail = "the journal holds it, and the tap was connected" if truth else "no store holds it"
+        detail = "the journal holds it"
     findings.discrepancies.append(name(Kind.MISSING, store, detail))
 
 

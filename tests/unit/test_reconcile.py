@@ -1,0 +1,471 @@
+"""The run: watermarks, rechecks, seals, filters, verdicts."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from crossfade.core.reconciliation import CRITICAL, WARNING, Reconciliation
+from crossfade.core.reconciliation_plan import Range
+from crossfade.core.verdict import Verdict
+from crossfade.errors import UsageError
+from crossfade.reconcile import reconcile
+from tests.reconciliation_data import NOW_US, SECOND_US, World, found, make_event, stream
+
+LOST = stream("critical", 3)
+QUIET = stream("system", 7)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as made:
+        yield made
+
+
+# -- what is judged -----------------------------------------------------------------
+
+
+def test_equal_stores_pass_and_every_event_is_counted(world: World) -> None:
+    world.fill(LOST, 20)
+    world.fill(QUIET, 30, routed=False)
+    result = world.reconcile(trigger="validate")
+    assert result.verdict is Verdict.PASS
+    assert result.trigger == "validate"
+    assert result.checked_events == 50
+    assert result.blocks == (7, 0, 7, 2)
+    expected = {name: count.expected for name, count in result.stores.items()}
+    assert expected == {"journal": 50, "websocket": 50, "supabase": 20, "realtime": 20}
+    assert all(count.present == count.expected for count in result.stores.values())
+    assert {name: one.expected for name, one in result.categories.items()} == {
+        "critical": 20,
+        "system": 30,
+    }
+    assert result.to_json() == Reconciliation.from_json(result.to_json()).to_json()
+
+
+def test_nothing_published_is_inconclusive(world: World) -> None:
+    assert world.reconcile().verdict is Verdict.INCONCLUSIVE
+
+
+def test_events_in_flight_are_no_alarm(world: World) -> None:
+    world.fill(LOST, 10)
+    world.publish(LOST, 7, age_s=1.0)  # nobody has them yet
+    result = world.reconcile()
+    assert result.verdict is Verdict.PASS
+    assert result.stores["supabase"].in_flight == result.stores["websocket"].in_flight == 7
+    assert result.stores["supabase"].expected == 10
+    world.clock.us += 10 * SECOND_US  # now they are old
+    assert len(found(world.reconcile())) == 14
+
+
+def test_a_stream_all_in_flight_is_not_checked(world: World) -> None:
+    world.publish(LOST, 5, age_s=0.0)
+    result = world.reconcile()
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.checked_events == 0
+
+
+def test_what_arrives_between_rechecks_is_no_finding(world: World) -> None:
+    world.route(LOST)
+    late = world.publish(LOST, 20, to=("websocket", "realtime"))
+    slept: list[float] = []
+
+    def arrive(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            world.deliver(late[4], ["supabase"])
+            return
+        for event in late:
+            if event.sequence != 5:
+                world.deliver(event, ["supabase"])
+
+    result = world.reconcile(options={"rechecks": 3, "recheck_s": 0.25}, sleep=arrive)
+    assert result.verdict is Verdict.PASS
+    assert slept == [0.25, 0.25]  # agreed after the second: no third
+    assert result.blocks.sealed == 3
+
+
+def test_only_what_survives_the_rechecks_is_a_finding(world: World) -> None:
+    world.route(LOST)
+    late = world.publish(LOST, 20, to=("websocket",))
+    rounds = []
+
+    def arrive(_: float) -> None:
+        rounds.append(len(rounds))
+        for event in late[:19]:
+            world.deliver(event, ["supabase"])
+
+    result = world.reconcile(options={"rechecks": 2}, sleep=arrive)
+    assert found(result) == {("missing", "supabase", str(late[19].position))}
+    assert len(rounds) == 2
+    assert result.blocks == (3, 1, 2, 1)
+
+
+def test_new_events_during_rechecks_are_neither_phantoms_nor_missing(world: World) -> None:
+    events = world.fill(LOST, 10)
+    world.drop("supabase", events[0])
+
+    def go_on(_: float) -> None:
+        world.fill(LOST, 5)
+        world.publish(LOST, 3, age_s=0.0, to=("supabase",))
+
+    result = world.reconcile(options={"rechecks": 2}, sleep=go_on)
+    assert found(result) == {("missing", "supabase", str(events[0].position))}
+
+
+def test_a_phantom_that_the_journal_turns_out_to_hold_is_none(world: World) -> None:
+    """Stores are read before the journal, so this takes a journal that was restored meanwhile."""
+    world.fill(LOST, 10)
+    world.insert_phantom("supabase", make_event(LOST, 11))
+
+    def restore(_: float) -> None:
+        if world.journal.execute("SELECT max(sequence) FROM events").fetchone() == (10,):
+            world.publish(LOST, 1)
+
+    assert world.reconcile(sleep=restore).verdict is Verdict.PASS
+
+
+# -- what is expected ----------------------------------------------------------------
+
+
+def test_supabase_is_owed_the_routes_only(world: World) -> None:
+    world.publish(LOST, 10, to=("websocket",))
+    world.route(LOST, 11, 20)
+    world.publish(LOST, 10, to=("websocket", "supabase"))
+    world.publish(LOST, 5, to=("websocket",))
+    world.route(LOST, 26)
+    events = world.publish(LOST, 7, to=("websocket", "supabase"))
+    result = world.reconcile()
+    assert result.verdict is Verdict.PASS
+    assert result.stores["supabase"].expected == result.stores["supabase"].present == 17
+    world.drop("supabase", events[0])
+    assert found(world.reconcile(full=True)) == {("missing", "supabase", "app/1/critical/3/26")}
+
+
+def test_history_copied_beyond_the_routes_is_welcome_if_it_is_right(world: World) -> None:
+    early = world.publish(LOST, 10, to=("websocket",))
+    world.route(LOST, 11)
+    world.publish(LOST, 10, to=("websocket", "supabase"))
+    for event in early[:7]:
+        world.deliver(event, ["supabase"])
+    slept: list[float] = []
+    result = world.reconcile(sleep=slept.append)
+    assert (result.verdict, slept) == (Verdict.PASS, [])
+    assert result.blocks.sealed == 3
+    assert result.stores["supabase"].expected == 10
+    world.alter("supabase", early[2], forged=True, subject="LGA")
+    assert found(world.reconcile(full=True)) == {("altered", "supabase", "app/1/critical/3/3")}
+
+
+def test_what_the_journal_dropped_is_not_compared(world: World) -> None:
+    events = world.fill(LOST, 20)
+    for event in events[:10]:
+        world.drop("journal", event)
+    world.journal.execute("UPDATE streams SET floor = 11")
+    world.journal.commit()
+    world.drop("websocket", events[3])
+    result = world.reconcile()
+    assert result.verdict is Verdict.PASS
+    assert result.checked_events == 10
+
+
+def test_a_journal_that_lost_its_newest_rows_is_missing_them(world: World) -> None:
+    events = world.fill(LOST, 10)
+    world.drop("journal", events[9])
+    assert found(world.reconcile()) == {("missing", "journal", "app/1/critical/3/10")}
+
+
+def test_a_corrupt_head_is_an_error_not_a_million_missing(world: World) -> None:
+    world.fill(LOST, 10)
+    world.journal.execute("UPDATE streams SET head = 1000000000000")
+    world.journal.commit()
+    result = world.reconcile()
+    assert result.verdict is Verdict.ERROR
+    assert "corrupt" in result.errors["journal"]
+
+
+def test_other_publishers_streams_are_counted_and_left_alone(world: World) -> None:
+    world.fill(LOST, 10)
+    world.supabase.put(make_event(LOST._replace(source="other"), 1))
+    world.supabase.put(make_event(LOST._replace(epoch=0), 1))
+    result = world.reconcile()
+    assert result.verdict is Verdict.PASS
+    assert result.stores["supabase"].foreign == 2
+    assert result.stores["websocket"].foreign == 0
+
+
+def test_the_detail_says_whether_the_publisher_still_owes_it(world: World) -> None:
+    world.route(LOST)
+    events = world.publish(LOST, 5, to=("websocket",))
+    world.deliver(events[1], ["supabase"])
+    world.journal.execute("INSERT INTO cursors VALUES ('supabase', 1, 3)")
+    world.journal.execute("INSERT INTO parked VALUES ('supabase', 1, 5, 'too large', 0)")
+    world.journal.commit()
+    details = {one.position[-1]: one.detail for one in world.reconcile().discrepancies}
+    assert details == {
+        "1": "the publisher counts it as delivered",
+        "3": "the publisher still owes it",
+        "4": "the publisher still owes it",
+        "5": "refused: too large",
+    }
+
+
+# -- coverage --------------------------------------------------------------------------
+
+
+def test_uncovered_events_are_inconclusive_not_lost(world: World) -> None:
+    events = world.fill(LOST, 10)
+    world.drop("websocket", events[4])
+    world.uncover(events[4])
+    result = world.reconcile()
+    assert found(result) == {("uncovered", "websocket", "app/1/critical/3/5")}
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.stores["websocket"].present == 9
+    assert result.blocks.sealed == 1  # the other block; an uncovered one is never sealed
+
+
+def test_events_recorded_in_spite_of_a_gap_are_covered(world: World) -> None:
+    events = world.fill(LOST, 10)  # the tap resumed by position and got them later
+    world.uncover(events[4])
+    assert world.reconcile().verdict is Verdict.PASS
+
+
+def test_a_tap_that_joined_later_is_not_owed_what_came_before(world: World) -> None:
+    old = world.publish(QUIET, 10, age_s=3600.0)
+    world.publish(QUIET, 10, to=("websocket",))
+    assert world.reconcile().stores["websocket"].missing == 10
+    since = datetime.fromtimestamp((NOW_US - 1800 * SECOND_US) / 1e6, UTC)
+    result = world.reconcile(options={"websocket_since": since})
+    assert result.verdict is Verdict.PASS
+    assert result.stores["websocket"].expected == 10
+    assert result.stores["journal"].expected == 20
+    assert old[0].sequence == 1
+
+
+# -- verdicts ---------------------------------------------------------------------------
+
+
+def test_one_critical_discrepancy_fails(world: World) -> None:
+    events = world.fill(LOST, 2_000)
+    world.drop("supabase", events[1_000])
+    result = world.reconcile(options={"block": 500})
+    assert result.verdict is Verdict.FAIL
+    assert result.discrepancies[0].severity == CRITICAL
+
+
+def test_other_categories_have_a_tolerance(world: World) -> None:
+    events = world.fill(QUIET, 2_000)
+    world.fill(LOST, 1)
+    for event in events[:2]:
+        world.drop("supabase", event)
+    options = {"block": 500}
+    result = world.reconcile(options=options)
+    assert result.verdict is Verdict.PASS  # 2 of 2,000 are the default's 0.1 %
+    assert {one.severity for one in result.discrepancies} == {WARNING}
+    assert world.reconcile(options={**options, "tolerance": 0.0}).verdict is Verdict.FAIL
+    assert world.reconcile(options={**options, "exact": ["system"]}).verdict is Verdict.FAIL
+    world.drop("websocket", events[5])
+    assert world.reconcile(options=options).verdict is Verdict.FAIL
+
+
+def test_critical_discrepancies_are_named_first_and_all_are_counted(world: World) -> None:
+    world.route(QUIET)
+    world.publish(QUIET, 1_500, to=("websocket",))
+    events = world.fill(stream("critical", 49), 10)
+    world.drop("supabase", events[0])
+    result = world.reconcile(options={"block": 256})
+    assert result.discrepancy_count == 1_501
+    assert len(result.discrepancies) == 1_000
+    assert result.discrepancies[0].severity == CRITICAL
+    assert result.stores["supabase"].missing == 1_501
+    assert result.categories["system"].kinds == {"missing": 1_500}
+
+
+@pytest.mark.parametrize("method", ["streams", "digests", "rows"])
+def test_a_store_that_does_not_answer_is_an_error_and_the_rest_is_compared(
+    world: World, method: str
+) -> None:
+    events = world.fill(QUIET, 1_200)
+    world.drop("supabase", events[3])
+    world.supabase.broken = method
+    result = world.reconcile()
+    assert result.verdict is Verdict.ERROR
+    assert result.errors == {"supabase": f"{method}: no answer in time"}
+    assert "supabase" not in result.stores
+    assert result.stores["websocket"].present == 1_200
+    assert result.blocks.sealed == 0
+    world.drop("websocket", events[9])
+    world.drop("websocket", events[99])
+    world.supabase.broken = method
+    assert world.reconcile().verdict is Verdict.FAIL  # FAIL outweighs ERROR
+
+
+def test_missing_files_are_errors_that_name_them(world: World, tmp_path: Path) -> None:
+    world.fill(LOST, 3)
+    settings = world.settings()
+    elsewhere = settings.model_copy(
+        update={"tap": settings.tap.model_copy(update={"path": tmp_path / "no-tap.db"})}
+    )
+    result = reconcile(elsewhere, clock=world.clock, sleep=lambda _: None)
+    assert result.verdict is Verdict.ERROR
+    assert "no-tap.db: no such file" in result.errors["websocket"]
+    assert "set supabase.url" in result.errors["supabase"]
+    gone = settings.model_copy(
+        update={"journal": settings.journal.model_copy(update={"path": tmp_path / "gone.db"})}
+    )
+    result = reconcile(gone, clock=world.clock)
+    assert result.verdict is Verdict.ERROR
+    assert "gone.db" in result.errors["journal"]
+    assert result.stores == {}
+
+
+# -- seals --------------------------------------------------------------------------------
+
+
+def test_sealed_blocks_are_not_read_again(world: World) -> None:
+    world.fill(LOST, 20)
+    world.fill(QUIET, 20)
+    assert world.reconcile().blocks.sealed == 6
+    world.supabase.asked.clear()
+    world.fill(LOST, 5)
+    result = world.reconcile()
+    assert world.supabase.asked == [Range(LOST, 17, 25)]  # the open block and the new one
+    assert result.checked_events == 9
+    assert result.stores["supabase"].present == 45
+    assert result.stores["realtime"].present == 45
+    assert result.blocks == (2, 0, 7, 1)
+
+
+def test_a_block_that_differs_is_not_sealed_and_stays_a_finding(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.drop("supabase", events[0])
+    first = world.reconcile()
+    assert first.blocks == (3, 1, 2, 1)
+    second = world.reconcile()
+    assert found(second) == found(first)
+    assert second.blocks == (1, 1, 2, 1)
+    world.deliver(events[0], ["supabase"])
+    third = world.reconcile()
+    assert (third.verdict, third.blocks.sealed) == (Verdict.PASS, 3)
+
+
+def test_a_block_whose_expectation_changed_is_opened(world: World) -> None:
+    world.publish(LOST, 8, to=("websocket",))
+    assert world.reconcile().verdict is Verdict.PASS
+    world.route(LOST, 1)  # now its history is owed as well
+    result = world.reconcile()
+    assert result.stores["supabase"].missing == 8
+
+
+def test_the_scrub_goes_round_and_breaks_seals(world: World) -> None:
+    events = world.fill(LOST, 40)  # five blocks
+    options = {"scrub_blocks": 2}
+    world.reconcile(options=options)
+    world.alter("supabase", events[39], forged=True, data="{}")  # in the last block to come round
+    seen = []
+    for _ in range(3):
+        world.clock.us += SECOND_US
+        world.supabase.asked.clear()
+        result = world.reconcile(options=options)
+        seen.append(tuple(range_.first for range_ in world.supabase.asked[:1]))
+    assert seen == [(1,), (17,), (1,)]
+    assert found(result) == {("altered", "supabase", "app/1/critical/3/40")}
+    assert result.blocks.sealed == 4
+    world.clock.us += SECOND_US
+    assert world.reconcile(options={"scrub_blocks": 0}).discrepancy_count == 1  # open again
+
+
+def test_full_compares_sealed_blocks_too(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.reconcile()
+    world.alter("websocket", events[2], forged=False, data="{}")
+    assert world.reconcile().discrepancy_count == 0
+    result = world.reconcile(full=True)
+    assert result.full
+    assert result.checked_events == 20
+    assert found(result) == {("altered", "websocket", "app/1/critical/3/3")}
+
+
+def test_another_block_size_drops_the_seals(world: World) -> None:
+    world.fill(LOST, 20)
+    world.reconcile()
+    assert world.reconcile(options={"block": 10}).blocks == (2, 0, 2, 1)
+
+
+def test_an_incomplete_comparison_seals_nothing(world: World) -> None:
+    world.fill(LOST, 20)
+    result = world.reconcile(stores=("websocket",))
+    assert set(result.stores) == {"journal", "websocket"}
+    assert (result.verdict, result.blocks.sealed) == (Verdict.PASS, 0)
+    assert not (world.folder / "seals.db").exists()
+    assert world.reconcile().blocks.checked == 3
+
+
+def test_a_state_file_that_is_none_is_refused(world: World) -> None:
+    world.fill(LOST, 3)
+    (world.folder / "seals.db").write_text("no database at all, just a text of some length" * 9)
+    with pytest.raises(UsageError, match=r"seals\.db: the state of reconciliations"):
+        world.reconcile()
+
+
+# -- options --------------------------------------------------------------------------------
+
+
+def test_a_category_alone(world: World) -> None:
+    lost = world.fill(LOST, 10)
+    quiet = world.fill(QUIET, 10)
+    world.drop("supabase", lost[0])
+    world.drop("supabase", quiet[0])
+    world.insert_phantom("supabase", make_event(QUIET, 99))
+    world.insert_phantom("supabase", make_event(stream("critical", 40), 1))
+    result = world.reconcile(categories=("critical",))
+    assert found(result) == {
+        ("missing", "supabase", "app/1/critical/3/1"),
+        ("phantom", "supabase", "app/1/critical/40/1"),
+    }
+    assert result.checked_events == 10
+
+
+def test_unknown_names_are_refused(world: World) -> None:
+    with pytest.raises(UsageError, match="unknown store realtime"):
+        world.reconcile(stores=("realtime",))
+    with pytest.raises(UsageError, match="unknown category nonsense"):
+        world.reconcile(categories=("nonsense",))
+
+
+def test_progress_reaches_its_end(world: World) -> None:
+    world.fill(LOST, 40)
+    seen: dict[str, tuple[int, int]] = {}
+    world.reconcile(progress=lambda phase, done, total: seen.update({phase: (done, total)}))
+    assert seen == {"outline": (1, 1), "digests": (5, 5), "seal": (1, 1)}
+
+
+def test_realtime_is_counted_and_never_judged(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.drop("realtime", events[3])
+    world.deliver(events[4], ["realtime"])
+    world.swap_arrivals(events[6], events[7], "realtime")
+    world.alter("realtime", events[5], forged=False, data="{}")
+    result = world.reconcile()
+    assert result.verdict is Verdict.PASS
+    live = result.stores["realtime"]
+    assert (live.expected, live.present, live.missing) == (20, 19, 1)
+    assert (live.duplicated, live.altered) == (1, 1)
+
+
+def test_the_rollups_are_what_the_stores_hold(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.drop("supabase", events[3])
+    world.alter("websocket", events[12], forged=False, data="{}")
+    rows = {row.store: row for row in world.reconcile().rollups}
+    assert {name: (row.blocks, row.expected, row.held) for name, row in rows.items()} == {
+        "journal": (3, 20, 20),
+        "websocket": (3, 20, 20),
+        "supabase": (3, 20, 19),
+    }
+    whole = sum(event.hash for event in events) % 2**64
+    assert {row.expected_total for row in rows.values()} == {whole}
+    assert rows["journal"].held_total == whole
+    assert rows["supabase"].held_total == (whole - events[3].hash) % 2**64
+    assert rows["websocket"].held_total not in (whole, rows["supabase"].held_total)

@@ -1,0 +1,179 @@
+"""Random faults in random stores: a run names exactly those, no more and no fewer (I9)."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossfade.core.event import Event, Stream
+from crossfade.core.verdict import Verdict
+from tests.reconciliation_data import World, found, make_event, stream
+
+STORES = ("journal", "websocket", "supabase")
+ALTERATIONS: dict[str, Any] = {
+    "data": '{"delay":-1}',
+    "type": "flight.cancelled",
+    "time_us": 1,
+    "subject": "LGA",
+    "category": "debug",
+    "id": "somebody-else",
+}
+STREAMS = {
+    # Which streams there are, and whether Supabase is owed them.
+    stream("critical", 3): True,
+    stream("system", 7): True,
+    stream("performance", 1): False,
+}
+EVENTS = 21
+"""Per stream: three blocks of 8, the last one not full."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    kind: str
+    store: str
+    where: Stream
+    sequence: int
+    field: str = ""
+    forged: bool = False
+
+    def expected(self) -> tuple[str, str, str]:
+        """What the run must say of it."""
+        store = self.store
+        if self.kind == "altered" and store == "journal" and self.forged:
+            # Two stores that differ, each intact: the journal is the one believed.
+            store = "journal" if STREAMS[self.where] else "websocket"
+        return self.kind, store, "/".join(str(part) for part in (*self.where, self.sequence))
+
+
+@st.composite
+def faults(draw: st.DrawFn) -> list[Fault]:
+    """At most one fault per event; a swap takes two neighbours."""
+    chosen: list[Fault] = []
+    for where, routed in STREAMS.items():
+        stores = STORES if routed else STORES[:2]
+        sequence = 1
+        while sequence <= EVENTS:
+            kind = draw(
+                st.sampled_from(
+                    [None, None, None, "missing", "altered", "stale_hash", "duplicated",
+                     "out_of_order", "uncovered"]
+                )
+            )  # fmt: skip
+            store = draw(st.sampled_from(stores))
+            if kind in ("duplicated", "out_of_order", "uncovered"):
+                store = "websocket"
+            if kind == "out_of_order" and sequence == EVENTS:
+                kind = None
+            if kind is not None:
+                field = draw(st.sampled_from(sorted(ALTERATIONS)))
+                chosen.append(Fault(kind, store, where, sequence, field, draw(st.booleans())))
+            sequence += 2 if kind == "out_of_order" else 1
+        for store in stores:
+            if draw(st.booleans()):
+                chosen.append(Fault("phantom", store, where, EVENTS + draw(st.integers(1, 40))))
+    if draw(st.booleans()):
+        chosen.append(Fault("phantom", "websocket", stream("debug", 9), draw(st.integers(1, 99))))
+    return chosen
+
+
+def plant(world: World, fault: Fault, events: dict[tuple[Stream, int], Event]) -> None:
+    """Spoil one event in one store."""
+    if fault.kind == "phantom":
+        ghost = make_event(fault.where, fault.sequence, id=f"ghost-{fault}")
+        world.insert_phantom(fault.store, ghost)
+        return
+    event = events[fault.where, fault.sequence]
+    match fault.kind:
+        case "missing":
+            world.drop(fault.store, event)
+        case "altered":
+            changes = {fault.field: ALTERATIONS[fault.field]}
+            if fault.field == "id":
+                changes["id"] = f"other-{fault.where.partition}-{fault.sequence}"
+            world.alter(fault.store, event, forged=fault.forged, **changes)
+        case "stale_hash":
+            world.spoil_checksum(fault.store, event)
+        case "duplicated":
+            world.deliver(event, ["websocket"])
+        case "out_of_order":
+            world.swap_arrivals(event, events[fault.where, fault.sequence + 1])
+        case "uncovered":
+            world.drop("websocket", event)
+            world.uncover(event)
+
+
+def run_with(world: World, planted: list[Fault], **options: Any) -> Any:
+    events = {}
+    for where, routed in STREAMS.items():
+        for event in world.fill(where, EVENTS, routed=routed):
+            # Far apart, so that a gap of the tap's connection covers one event alone.
+            events[where, event.sequence] = event
+    world.journal.execute(
+        "UPDATE events SET committed_us = committed_us - stream_id * 1000000000 "
+        "- (1000 - sequence) * 10000000"
+    )
+    world.journal.commit()
+    for fault in planted:
+        plant(world, fault, events)
+    return world.reconcile(**options)
+
+
+@settings(max_examples=60, deadline=None)
+@given(planted=faults())
+def test_i9_exactly_the_planted_faults_are_named(planted: list[Fault]) -> None:
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
+        result = run_with(world, planted)
+        assert found(result) == {fault.expected() for fault in planted}
+        if not planted:
+            assert result.verdict is Verdict.PASS
+        by_store = {name: 0 for name in STORES}
+        for fault in planted:
+            by_store[fault.expected()[1]] += 1
+        for name, count in by_store.items():
+            assert result.stores[name].discrepancies == count
+            missing = sum(
+                fault.expected()[:2] in {("missing", name), ("uncovered", name)}
+                for fault in planted
+            )
+            assert result.stores[name].expected - result.stores[name].present == missing
+
+
+@settings(max_examples=15, deadline=None)
+@given(planted=faults())
+def test_faults_after_sealing_are_found_by_a_full_run(planted: list[Fault]) -> None:
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
+        clean = run_with(world, [])
+        assert clean.verdict is Verdict.PASS
+        assert clean.blocks.sealed == clean.blocks.checked == 9
+        events = {
+            (where, sequence): make_event(where, sequence)
+            for where in STREAMS
+            for sequence in range(1, EVENTS + 1)
+        }
+        for fault in planted:
+            plant(world, fault, events)
+        assert found(world.reconcile(full=True)) == {fault.expected() for fault in planted}
+
+
+@pytest.mark.parametrize("field", sorted(ALTERATIONS))
+def test_the_altered_field_is_named(tmp_path: Path, field: str) -> None:
+    with World(tmp_path) as world:
+        events = world.fill(stream("critical"), 10)
+        world.alter("supabase", events[4], forged=True, **{field: ALTERATIONS[field]})
+        (one,) = world.reconcile().discrepancies
+        assert one.detail.startswith(f"{field.removesuffix('_us')}: not as in journal")
+        assert one.detail.endswith("the checksum was changed with it")
+
+
+def test_another_spelling_of_the_same_json_is_said_to_be_reserialised(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        events = world.fill(stream("critical"), 3)
+        spelled = '{ "tail": "N0", "delay": 2.0 }'
+        world.alter("websocket", events[1], forged=False, data=spelled)
+        (one,) = world.reconcile().discrepancies
+        assert one.detail.startswith("data (reserialised): not as in journal")
