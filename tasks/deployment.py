@@ -1,16 +1,18 @@
 """Sets up Prefect in one process: ``python -m tasks.deployment --pool crossfade``.
 
-Makes the work pool (or updates its template) and then runs ``prefect deploy --all``. By
-hand the same is ``prefect work-pool create crossfade --type process`` and
-``prefect deploy --all`` in the folder of ``prefect.yaml``.
+Makes the work pool (or updates its template) and then runs ``prefect deploy --all`` with
+the settings' pool and schedules. By hand the same is ``prefect work-pool create crossfade
+--type process`` and ``prefect deploy --all`` in the folder of ``prefect.yaml``.
 """
 
 import argparse
 import asyncio
+import copy
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ from prefect.workers.process import ProcessWorker
 
 from crossfade.errors import PrefectUnavailable
 from crossfade.local.prefect_api import PrefectApi
+from tasks.settings_source import settings
 
-__all__ = ["main", "make_pool", "pool_template"]
+__all__ = ["adapted", "main", "make_pool", "pool_template"]
 
 _POLL_S = 0.1
 
@@ -74,27 +77,40 @@ async def _wait_until_up(api: PrefectApi, wait_s: float) -> None:
 def main() -> None:
     """Make the pool, then deploy everything."""
     parser = argparse.ArgumentParser(description="Make the work pool and all deployments.")
-    parser.add_argument("--pool", default="crossfade")
+    parser.add_argument("--pool", default=None, help="default: prefect.work_pool of the settings")
     parser.add_argument("--file", type=Path, default=Path("prefect.yaml"))
-    parser.add_argument("--wait-s", type=float, default=60.0)
+    parser.add_argument("--wait-s", type=float, default=60.0, help="for the server to come up")
     options = parser.parse_args()
-    asyncio.run(make_pool(options.pool, options.wait_s))
+    found = settings()
+    pool = options.pool or found.prefect.work_pool
+    document = yaml.safe_load(options.file.read_text(encoding="utf-8"))
+    intervals = {
+        "validate": found.reconcile.every_s,
+        "report": found.prefect.report_every_s,
+    }
+    asyncio.run(make_pool(pool, options.wait_s))
     with tempfile.TemporaryDirectory(prefix="crossfade-deploy-") as folder:
-        file = _with_pool(options.file, options.pool, Path(folder))
-        app(["--no-prompt", "deploy", "--all", "--prefect-file", os.fspath(file)])
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(adapted(document, pool, intervals)), encoding="utf-8")
+        # Prefect's command reads its words from where commands do.
+        words = ("--no-prompt", "deploy", "--all", "--prefect-file", os.fspath(file))
+        sys.argv[:] = ["prefect", *words]
+        app()
 
 
-def _with_pool(file: Path, pool: str, folder: Path) -> Path:
-    """``file`` itself, or a copy that names another pool."""
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    pools = [one["work_pool"] for one in document["deployments"]]
-    if all(one["name"] == pool for one in pools):
-        return file
-    for one in pools:
-        one["name"] = pool
-    copy = folder / "prefect.yaml"
-    copy.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    return copy
+def adapted(
+    document: Mapping[str, Any], pool: str, intervals: Mapping[str, float]
+) -> dict[str, Any]:
+    """``prefect.yaml`` with another pool and other intervals (seconds, by deployment).
+
+    Prefect takes no ``{{ … }}`` in a schedule's interval, so this is how the settings get there.
+    """
+    found = copy.deepcopy(dict(document))
+    for one in found["deployments"]:
+        one["work_pool"]["name"] = pool
+        for schedule in one.get("schedules", ()):
+            schedule["interval"] = intervals[one["name"]]
+    return found
 
 
 if __name__ == "__main__":
