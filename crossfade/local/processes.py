@@ -1,7 +1,8 @@
 """Child processes of a stack: started each in a session of its own, ended whole.
 
 Every process of a stack carries ``MARKER`` in its environment, and its children inherit it.
-That finds the ones that left their parent's process group, as Prefect's flow runs do.
+That finds the ones that left their parent's process group, as Prefect's flow runs do. (Not
+PostgreSQL's: it writes its title over its environment. Its children end with their parent.)
 """
 
 import asyncio
