@@ -139,9 +139,8 @@ class _Demo:
             api = await exits.enter_async_context(PrefectApi(settings.prefect.api_url))
             observer = await exits.enter_async_context(Observer(client, self._look))
             publisher = await self._start_processes(exits)
-            plan = {**settings.rollout.model_dump(mode="json"), "topics": settings.topics}
-            name = str(plan.pop("name"))
-            await client.start(name, plan, APPROVER)
+            plan = settings.rollout.model_dump(mode="json")
+            await client.start(settings.rollout.name, plan, APPROVER)
             live = 2 + len(self._subscribers)
             await observer.until(
                 lambda status: len(status.get("instances") or []) >= live,
