@@ -176,7 +176,9 @@ def hash_from_hex(text: str) -> int:
 
 def format_time(time_us: int) -> str:
     """Microseconds since 1970 as RFC 3339 UTC text with six decimals."""
-    return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime, whose %Y has fewer than four digits for early years on some systems.
+    moment = (_EPOCH + timedelta(microseconds=time_us)).replace(tzinfo=None)
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def parse_time(text: str) -> int:
