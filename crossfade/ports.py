@@ -1,11 +1,12 @@
 """What the shells need from the outside, as protocols; ``crossfade.adapters`` implements them."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from crossfade.core.digest import BlockDigest
-from crossfade.core.event import Event, Head, Position, Stream
+from crossfade.core.event import Draft, Event, Head, Position, Stream
 from crossfade.core.flags import Flags
+from crossfade.core.outbox import Committed, Outbox, Span
 from crossfade.core.reconciliation_plan import Extent, Interval, Outline, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.core.telemetry import Report
@@ -18,6 +19,7 @@ __all__ = [
     "FillSource",
     "FlagSource",
     "IngestResult",
+    "Journal",
     "JournalReader",
     "LegacySend",
     "RecordingReader",
@@ -129,6 +131,68 @@ class EventStore(FillSource, Protocol):
 
         Raises:
             StoreUnavailable, StoreRejected: as ``ingest``.
+        """
+        ...
+
+
+class Journal(FillSource, Protocol):
+    """The publisher's durable truth; belongs to one event loop."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its streams."""
+        ...
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Event]:
+        """Commit drafts, all or none; a known id is answered with its event.
+
+        Raises:
+            InvalidEvent: an id was used for another content.
+            JournalUnavailable: it is not known whether they are durable; repeat with the same ids.
+        """
+        ...
+
+    def advance(self, sink: str, cursors: Mapping[int, int]) -> None:
+        """Per stream number: everything below is done for ``sink``."""
+        ...
+
+    def park(self, sink: str, event: Event, reason: str) -> None:
+        """Set aside an event that ``sink`` will never take, and step over it."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when every cursor so far is durable."""
+        ...
+
+    def outbox(self, sink: str) -> Outbox:
+        """What ``sink`` is owed, now; do not keep it."""
+        ...
+
+    def parked(self, sink: str) -> int:
+        """How many events were set aside for ``sink``."""
+        ...
+
+    def stream_id(self, stream: Stream) -> int | None:
+        """Its number for a stream."""
+        ...
+
+    def head(self, stream_id: int) -> Head:
+        """A stream's last committed sequence and floor."""
+        ...
+
+    def heads(self) -> list[Head]:
+        """Those of every stream."""
+        ...
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each commit; it must not raise or wait."""
+        ...
+
+    async def read(self, spans: Sequence[Span], limit: int) -> list[list[Committed]]:
+        """Per span its first ``limit`` events.
+
+        Raises:
+            JournalUnavailable: it cannot be read.
         """
         ...
 

@@ -119,9 +119,10 @@ class RelaySettings(_Section):
     """From the journal to Supabase."""
 
     batch_events: int = Field(500, ge=1, le=5_000)
+    batch_bytes: int = Field(2_000_000, ge=100_000, le=12_000_000)
     frame_limit_bytes: int = Field(200_000, ge=1_000, le=3_000_000)
     timeout_s: float = Field(5.0, gt=0)
-    poll_s: float = Field(0.05, gt=0)
+    poll_s: float = Field(0.05, gt=0, description="waits so long for a fuller batch to Supabase")
     heads_s: float = Field(1.0, gt=0)
     retry_initial_s: float = Field(0.2, gt=0)
     retry_max_s: float = Field(30.0, gt=0)

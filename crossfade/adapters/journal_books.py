@@ -30,9 +30,10 @@ class Books:
         """The journal's number for a stream."""
         return self._ids.get(stream)
 
-    def stream(self, stream_id: int) -> JournalStream:
-        """What is known of a stream."""
-        return self._streams[stream_id]
+    def head(self, stream_id: int) -> Head:
+        """A stream's last committed sequence and floor."""
+        one = self._streams[stream_id]
+        return Head(one.stream, one.head, one.floor)
 
     def heads(self) -> list[Head]:
         """The last committed sequence and the floor of every stream."""

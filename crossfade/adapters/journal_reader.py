@@ -9,21 +9,14 @@ from typing import Any, NamedTuple, Self
 
 from crossfade.adapters.journal_schema import open_reader, unavailable
 from crossfade.core.event import Event, Head, Position, Stream
-from crossfade.core.outbox import Route, Span
+from crossfade.core.outbox import Committed, Route, Span
 
-__all__ = ["Committed", "JournalReader", "JournalStream", "Parked"]
+__all__ = ["JournalReader", "JournalStream", "Parked"]
 
 _EVENTS = (
     "SELECT id, type, time_us, subject, category, sequence, data, checksum, committed_us "
     "FROM events WHERE stream_id = ? AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?"
 )
-
-
-class Committed(NamedTuple):
-    """An event and when it was committed (microseconds since 1970; unique, rising with order)."""
-
-    event: Event
-    committed_us: int
 
 
 class JournalStream(NamedTuple):

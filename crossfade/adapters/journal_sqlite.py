@@ -16,11 +16,11 @@ from uuid import uuid4
 
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.journal_books import Books
-from crossfade.adapters.journal_reader import Committed, JournalReader
+from crossfade.adapters.journal_reader import JournalReader
 from crossfade.adapters.journal_thread import GroupWriter, Request
 from crossfade.adapters.journal_writer import GroupResult, Ledger, Routing, Snapshot
-from crossfade.core.event import Draft, Event, Stream
-from crossfade.core.outbox import Span
+from crossfade.core.event import Draft, Event, Head, Stream
+from crossfade.core.outbox import Committed, Outbox, Span
 from crossfade.errors import Closed, InvalidEvent, JournalError, JournalUnavailable
 from crossfade.ports import Clock, FillPage
 from crossfade.settings import JournalSettings
@@ -32,7 +32,7 @@ FILL_EVENTS = 1_000
 
 
 class Journal:
-    """An async context manager around the file; belongs to one event loop.
+    """Implements ``ports.Journal``; an async context manager, of one event loop.
 
     Args:
         source: the name of this publisher's streams; an existing journal must be of the same.
@@ -190,10 +190,25 @@ class Journal:
 
     # -- reading -------------------------------------------------------------------------
 
-    @property
-    def books(self) -> Books:
-        """Streams, heads, what each sink is owed. Read it on this loop only."""
-        return self._books
+    def outbox(self, sink: str) -> Outbox:
+        """What ``sink`` is owed, now. Read it on this loop only, and do not keep it."""
+        return self._books.outbox(sink)
+
+    def parked(self, sink: str) -> int:
+        """How many events were set aside for ``sink``."""
+        return self._books.parked[sink]
+
+    def stream_id(self, stream: Stream) -> int | None:
+        """The journal's number for a stream."""
+        return self._books.stream_id(stream)
+
+    def head(self, stream_id: int) -> Head:
+        """A stream's last committed sequence and floor."""
+        return self._books.head(stream_id)
+
+    def heads(self) -> list[Head]:
+        """The last committed sequence and the floor of every stream."""
+        return self._books.heads()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` on the loop after each commit; it must not raise or wait."""
@@ -218,8 +233,8 @@ class Journal:
         if stream_id is None:
             return FillPage([], None, None)
         (rows,) = await self.read([Span(stream_id, first, last)], FILL_EVENTS)
-        known = self._books.stream(stream_id)
-        return FillPage([row.event for row in rows], known.floor, known.head)
+        _, head, floor = self._books.head(stream_id)
+        return FillPage([row.event for row in rows], floor, head)
 
     # -- what the writing thread tells (journal_thread.Sponsor) ----------------------------
 

@@ -180,6 +180,17 @@ class Breaker:
         breaker, facts = self._enter(mode, now_ms, reason, ())
         return Step(replace(breaker, opened=0), None, facts)
 
+    def forget(self, call: int) -> Step:
+        """Give a call back that was never made; a probe is then free to be asked for again."""
+        calls = tuple(one for one in self.calls if one.number != call)
+        return Step(replace(self, calls=calls))
+
+    def hinted(self, now_ms: int) -> "Breaker":
+        """Somebody saw the sink work: an open breaker lets its probe through now."""
+        if self.state is not BreakerState.OPEN:
+            return self
+        return replace(self, until_ms=min(self.until_ms, now_ms))
+
     def fault(self, now_ms: int) -> str | None:
         """Why it should be open, or None. In METRICS_ONLY this is what would have tripped it."""
         policy = self.policy

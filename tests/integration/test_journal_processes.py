@@ -56,7 +56,7 @@ async def test_a_live_holder_is_named_and_a_killed_one_is_succeeded(tmp_path: Pa
         process.send_signal(signal.SIGKILL)
         process.wait()
         async with journal(tmp_path) as book:
-            heads = {head.stream.partition: head.sequence for head in book.books.heads()}
+            heads = {head.stream.partition: head.sequence for head in book.heads()}
             (event,) = await book.append([draft(0, partition=2)])
             assert event.sequence == heads.get(2, 0) + 1
 

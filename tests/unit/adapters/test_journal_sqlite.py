@@ -86,7 +86,7 @@ async def test_an_id_published_twice_is_one_event(tmp_path: Path) -> None:
             *(await book.append([draft(3)])) * 2,
             first,
         ]
-        assert [head.sequence for head in book.books.heads()] == [3]
+        assert [head.sequence for head in book.heads()] == [3]
 
 
 async def test_an_id_for_another_content_refuses_its_request_alone(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ async def test_an_id_for_another_content_refuses_its_request_alone(tmp_path: Pat
         assert isinstance(results[1], InvalidEvent)
         assert "app/1/critical/0/1" in str(results[1])
         assert isinstance(results[2], InvalidEvent)
-        assert [head.sequence for head in book.books.heads()] == [3]
+        assert [head.sequence for head in book.heads()] == [3]
     with JournalReader(tmp_path / "journal.db") as reader:
         assert [event.id[-1] for event in reader.read(STREAM, 1, 99)] == ["1", "2", "5"]
 
@@ -112,20 +112,20 @@ async def test_routes_begin_with_the_event_and_end_with_the_last_one(tmp_path: P
     async with journal(tmp_path, supabase=lambda _, partition: partition in cohort) as book:
         await book.append([draft(1), draft(1, partition=1)])
         cohort.add(0)
-        assert book.books.outbox("supabase").owed == 0
+        assert book.outbox("supabase").owed == 0
         await book.append([draft(2), draft(3)])
         cohort.clear()
-        assert list(book.books.outbox("supabase").spans()) == [Span(1, 2, 3)]
+        assert list(book.outbox("supabase").spans()) == [Span(1, 2, 3)]
         await book.append([draft(4)])
         cohort.add(0)
         await book.append([draft(5)])
-        assert list(book.books.outbox("supabase").spans()) == [Span(1, 2, 3), Span(1, 5, 5)]
-        assert book.books.outbox("websocket").owed == 6
+        assert list(book.outbox("supabase").spans()) == [Span(1, 2, 3), Span(1, 5, 5)]
+        assert book.outbox("websocket").owed == 6
     with JournalReader(tmp_path / "journal.db") as reader:
         assert reader.routes("supabase") == {STREAM: (Route(2, 3), Route(5, None))}
         assert set(reader.routes("websocket").values()) == {(Route(1, None),)}
     async with journal(tmp_path, supabase=nothing) as book:
-        assert list(book.books.outbox("supabase").spans()) == [Span(1, 2, 3), Span(1, 5, 5)]
+        assert list(book.outbox("supabase").spans()) == [Span(1, 2, 3), Span(1, 5, 5)]
         await book.append([draft(6)])
     with JournalReader(tmp_path / "journal.db") as reader:
         assert reader.routes("supabase") == {STREAM: (Route(2, 3), Route(5, 5))}
@@ -136,8 +136,8 @@ async def test_cursors_and_parked_events_survive(tmp_path: Path) -> None:
         events = await book.append([draft(n) for n in range(1, 6)])
         book.advance("supabase", {1: 3})
         book.park("supabase", events[2], "too big")
-        assert book.books.parked["supabase"] == 1
-        assert list(book.books.outbox("supabase").spans()) == [Span(1, 4, 5)]
+        assert book.parked("supabase") == 1
+        assert list(book.outbox("supabase").spans()) == [Span(1, 4, 5)]
         await book.flush()
         with JournalReader(book.path) as reader:
             assert reader.cursors("supabase") == {STREAM: 4}
@@ -145,9 +145,9 @@ async def test_cursors_and_parked_events_survive(tmp_path: Path) -> None:
         assert parked == Parked("supabase", events[2].position, "too big", parked.at_us)
         book.advance("supabase", {1: 5})
     async with journal(tmp_path) as book:
-        assert list(book.books.outbox("supabase").spans()) == [Span(1, 5, 5)]
-        assert list(book.books.outbox("websocket").spans()) == [Span(1, 1, 5)]
-        assert book.books.parked["supabase"] == 1
+        assert list(book.outbox("supabase").spans()) == [Span(1, 5, 5)]
+        assert list(book.outbox("websocket").spans()) == [Span(1, 1, 5)]
+        assert book.parked("supabase") == 1
 
 
 async def test_cursors_are_written_without_another_event(tmp_path: Path) -> None:

@@ -265,6 +265,26 @@ def test_calls_from_before_the_trip_do_not_decide_the_probe() -> None:
     assert bench.state is BreakerState.OPEN
 
 
+def test_a_call_that_was_never_made_is_given_back() -> None:
+    bench = trip()
+    bench.now_ms = bench.breaker.until_ms
+    probe = bench.take()
+    assert probe is not None
+    bench.breaker = bench.breaker.forget(probe).breaker
+    assert bench.state is BreakerState.HALF_OPEN
+    bench.call(OK)
+    assert bench.state is BreakerState.CLOSED
+
+
+def test_a_hint_brings_the_probe_forward_and_never_closes_by_itself() -> None:
+    bench = trip()
+    bench.breaker = bench.breaker.hinted(bench.now_ms)
+    assert bench.state is BreakerState.OPEN
+    assert bench.take() is not None
+    assert bench.take() is None
+    assert Breaker().hinted(5) == Breaker()
+
+
 def test_forced_open_calls_nothing_for_ever() -> None:
     bench = Bench()
     bench.breaker = bench.breaker.set_mode(BreakerState.FORCED_OPEN, 0).breaker
