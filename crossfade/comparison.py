@@ -51,12 +51,22 @@ _Key = tuple[Stream, int]
 class Compared:
     """One block after comparison.
 
-    ``digests`` holds, per store, what it has; ``findings`` is None when the digests agree.
+    ``digests`` holds, per store, what it has; ``agrees`` whether they are as they must be.
+    ``findings`` are those of a block that does not agree, None when its rows were not read
+    because nothing in it changed since they were.
     """
 
     block: Block
     digests: Mapping[str, BlockDigest]
-    findings: BlockFindings | None
+    agrees: bool
+    findings: BlockFindings | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether there are discrepancies (a difference alone can be history copied on top)."""
+        if self.findings is None:
+            return not self.agrees
+        return bool(self.findings.discrepancies)
 
 
 def open_readers(
@@ -187,9 +197,14 @@ class Comparison:
         blocks: Sequence[Block],
         streams: Mapping[Stream, JournalStream],
         covered: Callable[[int], bool],
-        phase: str = "digests",
+        seen: Mapping[Block, Mapping[str, BlockDigest]] | None = None,
     ) -> Iterator[Compared]:
         """Compare blocks in every store: by digest, and row by row where digests differ.
+
+        Args:
+            covered: whether the tap was connected at a commit time.
+            seen: digests of blocks already found wrong: while they stay as they are, their
+                rows are not read again.
 
         Raises:
             JournalError: the journal can not be read.
@@ -204,16 +219,16 @@ class Comparison:
                         if (block.stream, block.number) in one}  # fmt: skip
                 facts = streams[block.stream]
                 whole, agree = self._agrees(block, facts, held)
-                if agree:
-                    yield Compared(block, whole, None)
+                if agree or (seen and seen.get(block) == whole):
+                    yield Compared(block, whole, agree)
                 else:
                     differing.append((block, whole))
             done += len(part) - len(differing)
-            self.report(phase, done, len(blocks))
+            self.report("compare", done, len(blocks))
             for compared in self._drill(differing, streams, covered):
                 yield compared
                 done += 1
-                self.report(phase, done, len(blocks))
+                self.report("compare", done, len(blocks))
 
     def _usable(self) -> list[str]:
         return [name for name in self._readers if name not in self.errors]
@@ -296,7 +311,7 @@ class Comparison:
                 findings = classify(
                     block, streams[block.stream], ordered, covered=covered, exact=self._exact
                 )
-                yield Compared(block, digests, findings)
+                yield Compared(block, digests, False, findings)
 
     def _rows(self, name: str, block: Block, digest: BlockDigest) -> list[Row]:
         if not digest.events:

@@ -203,6 +203,7 @@ class _Run:
         """Compare, and compare again what differs, until it agrees or is a finding."""
         sealed: list[tuple[Stream, int, Seal]] = []
         suspects: Sequence[Block] = plan.blocks
+        seen: Mapping[Block, Mapping[str, BlockDigest]] = {}
         beyond: Sequence[_Beyond] = _places_beyond(comparison, outline)
         for round_number in range(self._options.rechecks + 1):
             last = round_number == self._options.rechecks
@@ -211,19 +212,19 @@ class _Run:
                 self._sleep(self._options.recheck_s)
                 streams = _refreshed(streams, self._outline(comparison))
                 suspects = _still_held(suspects, streams)
-            differing: list[Block] = []
+            differing: dict[Block, Mapping[str, BlockDigest]] = {}
             covered = covered_by(comparison.coverage, self._margin_us)
-            for one in comparison.compare(suspects, streams, covered):
+            # The last look reads the rows whatever the digests say, for details as of now.
+            for one in comparison.compare(suspects, streams, covered, None if last else seen):
                 facts = streams[one.block.stream]
-                wrong = one.findings is not None and bool(one.findings.discrepancies)
-                if wrong:
-                    differing.append(one.block)
+                if one.is_wrong:
+                    differing[one.block] = one.digests
                 else:
                     sealed.append(self._seal(facts, one.block, one.digests))
-                if last or not wrong:
+                if last or not one.is_wrong:
                     tally.add(facts, one.digests, one.findings)
             beyond = self._look_beyond(comparison, beyond, streams, tally if last else None)
-            suspects = differing
+            suspects, seen = list(differing), differing
             if not suspects and not beyond:
                 break
         return sealed, [(block.stream, block.number) for block in suspects]

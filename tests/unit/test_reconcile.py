@@ -438,7 +438,7 @@ def test_progress_reaches_its_end(world: World) -> None:
     world.fill(LOST, 40)
     seen: dict[str, tuple[int, int]] = {}
     world.reconcile(progress=lambda phase, done, total: seen.update({phase: (done, total)}))
-    assert seen == {"outline": (1, 1), "digests": (5, 5), "seal": (1, 1)}
+    assert seen == {"outline": (1, 1), "compare": (5, 5), "seal": (1, 1)}
 
 
 def test_realtime_is_counted_and_never_judged(world: World) -> None:
