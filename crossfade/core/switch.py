@@ -224,6 +224,9 @@ class Switch:
             took_ms = now_ms - route.since_ms
             facts.append(Switched(*route.place, to, route.generation, took_ms))
             route.cut(now_ms)
+            if to == REALTIME and known:
+                self._expecting.add(route.topic)
+                self._well_ms.setdefault(route.topic, now_ms)
             self._revision += 1
         elif now_ms - route.since_ms >= self._pace.timeout_ms:
             reason = f"no head came by {to}" if snapshot is None else "what was due did not come"
