@@ -48,7 +48,7 @@ def window_width_us(targets: Sequence[Targets]) -> int:
             for one in targets
             for for_s in (one.error_for_s, one.latency_for_s)
         ),
-        default=30.0,
+        default=60.0,
     )
     return round(max(1.0, shortest_s / 2) * 1e6)
 

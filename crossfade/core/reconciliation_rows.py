@@ -83,10 +83,10 @@ def classify(
     for sequence in range(block.first, block.last + 1):
         found = {store: held[store][sequence] for store in stores if sequence in held[store]}
         if len(found) == len(stores) and _all_alike(found.values()):
-            for store, copies in found.items():
+            for store, (row,) in found.items():
                 if store == "journal" or contains(facts.owed[store], sequence):
-                    findings.expected[store].add(copies[0].hash)
-                    findings.held[store].add(copies[0].hash)
+                    findings.expected[store].add(row.hash)
+                    findings.held[store].add(row.hash)
             continue
         truth_store, truth = _truth({store: copies[0] for store, copies in found.items()})
         name = _Namer(block, sequence, facts, truth, exact)

@@ -248,11 +248,11 @@ class TelemetryWindows:
 
     def covered_us(self, kind: str, now_us: int) -> int:
         """For how long since ``since_us`` a ``publisher`` or a ``reader`` was heard of."""
-        tail_us = now_us - max(self._heard_us.get(kind, 0), self.since_us)
-        heard = self._heard_us.get(kind, 0) >= self.since_us
-        return self.total.covered_us.get(kind, 0) + (
-            tail_us if heard and tail_us <= self.live_us else 0
-        )
+        covered_us = self.total.covered_us.get(kind, 0)
+        heard_us = self._heard_us.get(kind)
+        if heard_us is not None and self.since_us <= heard_us >= now_us - self.live_us:
+            covered_us += now_us - heard_us
+        return covered_us
 
     def trailing(self, now_us: int, count: int, width_us: int) -> list[Window]:
         """The last ``count`` sub-windows of ``width_us``, oldest first.
