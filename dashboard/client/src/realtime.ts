@@ -25,7 +25,6 @@ import {
 } from "./transport.js";
 import { Watchdog } from "./watchdog.js";
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
 type Supabase = SupabaseClient<any, any, any>;
 
 /** Events a fill asks for at once; the function in the database gives at most 1,000. */
@@ -72,11 +71,6 @@ export class RealtimeTransport implements FillSource {
 
   get state(): TransportState {
     return this.#state;
-  }
-
-  /** Whether a topic's channel was accepted and has brought a head since: the only proof. */
-  proven(topic: string): boolean {
-    return this.#topics.get(topic)?.heard ?? false;
   }
 
   /** Follow these topics from now on; none closes the connection. */
@@ -177,22 +171,36 @@ export class RealtimeTransport implements FillSource {
     this.#topics.set(name, topic);
     const current = (): boolean => this.#topics.get(name) === topic;
     channel.on("broadcast", { event: "events" }, ({ payload }) => {
-      if (current()) this.#receive(() => this.#options.listener.events(decodeEvents(decodeFrame(payload)), "realtime"));
+      if (current()) this.#receive(() => this.#events(payload));
     });
     channel.on("broadcast", { event: "heads" }, ({ payload }) => {
       if (current()) this.#receive(() => this.#heads(name, topic, payload));
     });
     channel.subscribe((status, error) => {
       if (!current()) return;
-      if (status === "SUBSCRIBED") this.#joined(topic);
-      else this.#failTopic(name, topic, error?.message ?? (status === "TIMED_OUT" ? "no answer to the join" : "the server closed the channel"));
+      if (status === "SUBSCRIBED") {
+        this.#joined(topic);
+        return;
+      }
+      const silent = status === "TIMED_OUT" ? "no answer to the join" : "the server closed the channel";
+      this.#failTopic(name, topic, error?.message ?? silent);
     }, connectTimeoutMs);
+  }
+
+  #events(payload: unknown): void {
+    this.#options.listener.events(decodeEvents(decodeFrame(payload)), "realtime");
   }
 
   #joined(topic: Topic): void {
     topic.joined = true;
     topic.watchdog.start();
+    this.#tellJoined();
     this.#stand();
+  }
+
+  #tellJoined(): void {
+    const joined = [...this.#topics].filter(([, topic]) => topic.joined);
+    this.#options.listener.joined("realtime", new Map(joined.map(([name]) => [name, null])));
   }
 
   #heads(name: string, topic: Topic, payload: unknown): void {
@@ -201,7 +209,7 @@ export class RealtimeTransport implements FillSource {
     topic.heard = true;
     topic.failures = 0;
     if (this.#state.failures) this.#change({ failures: 0 });
-    this.#options.listener.heads(heads, "realtime", name);
+    this.#options.listener.heads(heads, "realtime", new Map([[name, null]]));
   }
 
   /** A frame that is no frame must not end the listening; what it held is a hole like any other. */
@@ -233,7 +241,7 @@ export class RealtimeTransport implements FillSource {
     }
     // The connection serves other topics: only this channel is replaced.
     this.#end(topic);
-    this.#options.listener.changed("realtime");
+    this.#tellJoined();
     const failures = topic.failures + 1;
     const { retryInitialMs, retryMaxMs, connectTimeoutMs } = this.#options;
     const pauseMs = jitteredMs(failures, retryInitialMs, retryMaxMs);
@@ -252,6 +260,7 @@ export class RealtimeTransport implements FillSource {
 
   #fail(error: string): void {
     this.#drop();
+    this.#options.listener.failed("realtime");
     const failures = this.#state.failures + 1;
     const { retryInitialMs, retryMaxMs } = this.#options;
     const pauseMs = jitteredMs(failures, retryInitialMs, retryMaxMs);
@@ -283,6 +292,7 @@ export class RealtimeTransport implements FillSource {
     const client = this.#client;
     this.#client = null;
     if (client === null) return;
+    this.#options.listener.left("realtime");
     // Not awaited: a dead socket takes as long as the browser likes, and this client is done.
     void client.removeAllChannels().catch(() => undefined);
     void client.realtime.disconnect();

@@ -31,10 +31,16 @@ export interface TransportState {
 export interface Listener {
   /** Events arrived, in any order. */
   events(events: CrossfadeEvent[], via: TransportName): void;
-  /** Heads arrived; `topic` is the only one they speak of (null: all that is covered). */
-  heads(heads: Head[], via: TransportName, topic: string | null): void;
+  /** Heads arrived; `proves` is what they prove to be heard (null: nothing, still catching up). */
+  heads(heads: Head[], via: TransportName, proves: Coverage | null): void;
   /** The transport is about to catch up; these heads are known before it does. */
   meet(heads: Head[]): void;
+  /** A subscription was acknowledged; `coverage` replaces the earlier one. */
+  joined(via: TransportName, coverage: Coverage): void;
+  /** The connection is gone. */
+  left(via: TransportName): void;
+  /** One more attempt in a row failed. */
+  failed(via: TransportName): void;
   /** The state changed. */
   changed(via: TransportName): void;
 }

@@ -27,6 +27,8 @@ const REFUSALS: ReadonlyMap<number, string> = new Map([
 ]);
 /** A token from a function may only have been stale: so many fresh ones are tried. */
 const TOKEN_ATTEMPTS = 3;
+/** How long a connection that was made for a fill is kept after the last one. */
+const LENT_MS = 10_000;
 
 export interface HubOptions {
   url: string;
@@ -63,6 +65,11 @@ export class HubTransport implements FillSource {
   #request = 0;
   #connections = 0;
   #welcomed = false;
+  #subscription = "";
+  #subscribed = 0;
+  #answered = false;
+  #lent: ReturnType<typeof setTimeout> | undefined;
+  readonly #welcomes: (() => void)[] = [];
 
   constructor(options: HubOptions) {
     this.#options = options;
@@ -96,15 +103,36 @@ export class HubTransport implements FillSource {
     this.#stop();
   }
 
-  fill(stream: Stream, first: number, last: number): Promise<FillPage> {
+  /** A page from the hub's history or the journal behind it; connects for it when idle. */
+  async fill(stream: Stream, first: number, last: number): Promise<FillPage> {
     const { source, epoch, topic, partition } = stream;
-    if (!this.#welcomed) return Promise.reject(new Error("the hub is not connected"));
+    if (!this.#welcomed) await this.#borrow();
+    if (this.#coverage.size === 0) this.#lend();
     const request = ++this.#request;
     const answer = new Promise<FillPage>((resolve, reject) => {
       this.#fills.set(request, { resolve, reject });
     });
     this.#send("fill", { request, source, epoch, topic, partition, first, last });
     return within(answer, FILL_TIMEOUT_MS, "hub").finally(() => this.#fills.delete(request));
+  }
+
+  /** Wait for a connection; when nothing is followed, one is made for the fill's sake. */
+  #borrow(): Promise<void> {
+    const { phase } = this.#state;
+    if (phase === "waiting" || phase === "refused") {
+      return Promise.reject(new Error(`hub: ${this.#state.error}`));
+    }
+    const welcome = new Promise<void>((resolve) => this.#welcomes.push(resolve));
+    if (phase === "idle") this.#connect();
+    return within(welcome, FILL_TIMEOUT_MS, "hub");
+  }
+
+  /** Keep a borrowed connection a little longer: fills come in rows. */
+  #lend(): void {
+    clearTimeout(this.#lent);
+    this.#lent = setTimeout(() => {
+      if (this.#coverage.size === 0) this.#stop();
+    }, LENT_MS);
   }
 
   // -- the connection ------------------------------------------------------------------
@@ -151,10 +179,16 @@ export class HubTransport implements FillSource {
     for (const [topic, numbers] of this.#coverage) {
       partitions[topic] = numbers === null ? null : [...numbers];
     }
+    const wanted = JSON.stringify(partitions);
+    if (wanted === this.#subscription) return;
+    this.#subscription = wanted;
+    this.#answered = false;
     const positions = this.#options
       .positions()
       .map(({ stream, next }) => [stream.source, stream.epoch, stream.topic, stream.partition, next]);
-    this.#send("subscribe", { request: ++this.#request, partitions, positions });
+    this.#subscribed = ++this.#request;
+    this.#send("subscribe", { request: this.#subscribed, partitions, positions });
+    this.#watchdog.start();
   }
 
   #receive(raw: unknown): void {
@@ -174,12 +208,17 @@ export class HubTransport implements FillSource {
         clearTimeout(this.#deadline);
         this.#connections++;
         this.#welcomed = true;
-        this.#watchdog.start();
+        this.#welcomes.splice(0).forEach((go) => go());
         listener.meet(decodeHeads(frame));
-        this.#subscribe();
+        if (this.#coverage.size) this.#subscribe();
+        else this.#lend();
         return;
       case "subscribed":
+        // An answer to an earlier subscription is followed by the one that counts.
+        if (frame["request"] !== this.#subscribed) return;
         listener.meet(decodeHeads(frame));
+        this.#answered = true;
+        listener.joined("websocket", this.#coverage);
         this.#change({ phase: "joined", error: "" });
         return;
       case "events":
@@ -187,7 +226,7 @@ export class HubTransport implements FillSource {
         return;
       case "heads":
         if (this.#state.failures) this.#change({ failures: 0 });
-        listener.heads(decodeHeads(frame), "websocket", null);
+        listener.heads(decodeHeads(frame), "websocket", this.#answered ? this.#coverage : null);
         return;
       case "filled":
         this.#filled(frame);
@@ -230,6 +269,12 @@ export class HubTransport implements FillSource {
 
   #fail(error: string): void {
     this.#drop(error);
+    if (this.#coverage.size === 0) {
+      // It was only borrowed: the next fill tries again.
+      this.#change({ phase: "idle", error, retryAtMs: null });
+      return;
+    }
+    this.#options.listener.failed("websocket");
     const failures = this.#state.failures + 1;
     const { retryInitialMs, retryMaxMs } = this.#options;
     const pauseMs = jitteredMs(failures, retryInitialMs, retryMaxMs);
@@ -250,11 +295,15 @@ export class HubTransport implements FillSource {
   #drop(reason: string): void {
     clearTimeout(this.#retry);
     clearTimeout(this.#deadline);
+    clearTimeout(this.#lent);
     this.#watchdog.stop();
     this.#welcomed = false;
+    this.#subscription = "";
+    this.#answered = false;
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();
+    if (socket !== null) this.#options.listener.left("websocket");
     for (const waiting of this.#fills.values()) waiting.reject(new Error(`hub: ${reason}`));
     this.#fills.clear();
   }

@@ -1,0 +1,421 @@
+/** A page's subscriber: one sequencer, fed by both transports, switched while it runs. */
+
+import type { Continuity, DeliveryConflict, Lost } from "./continuity.js";
+import { ControlClient, type ControlOptions, type FlagSource } from "./control.js";
+import type { CrossfadeEvent, Head, Stream } from "./event.js";
+import type { FlagsDocument } from "./flags.js";
+import type { Fill } from "./flow.js";
+import { type Follow, Interest } from "./interest.js";
+import { PositionStore, type Resume } from "./position.js";
+import { type RealtimeOptions, RealtimeTransport } from "./realtime.js";
+import type { SwitchFact } from "./route.js";
+import { type Fact, isEvent, Sequencer, type Start } from "./sequencer.js";
+import { PACE, type Pace, Switch } from "./switch.js";
+import { Telemetry } from "./telemetry.js";
+import {
+  asError,
+  type Coverage,
+  type FillSource,
+  IDLE,
+  type Listener,
+  monotonicMs,
+  type TokenSource,
+  type TransportName,
+  type TransportState,
+} from "./transport.js";
+import { onWake } from "./wake.js";
+import { HubTransport } from "./websocket.js";
+
+/** What a page shows of its own connection. */
+export interface SubscriberState {
+  /** Who serves this page's partitions; `none` before anything was heard. */
+  readonly source: TransportName | "both" | "none";
+  /** Partitions per transport that serves them. */
+  readonly serving: Readonly<Record<TransportName, number>>;
+  /** Partitions that are being moved now. */
+  readonly moving: number;
+  /** Partitions on WebSocket only because Realtime is deaf or gone. */
+  readonly fallenBack: number;
+  /**
+   * Everything up to this moment is here (wall clock, milliseconds): the time of the last head
+   * of the transport that is furthest behind. Quiet is not stale: heads come every second.
+   */
+  readonly asOfMs: number | null;
+  /** Whether `asOfMs` is recent. */
+  readonly live: boolean;
+  /** Streams with a hole that is being filled. */
+  readonly holes: number;
+  readonly flagVersion: number;
+  readonly transports: Readonly<Record<TransportName, TransportState>>;
+}
+
+export interface SubscriberOptions {
+  /** What to follow: topics, or per topic the keys, the partition numbers, or null for all. */
+  topics: Follow;
+  /** Events in order, each exactly once; a batch is what arrived together. */
+  onEvents: (events: readonly CrossfadeEvent[]) => void;
+  /** The legacy side. */
+  websocket: { url: string; token?: TokenSource };
+  /** Makes a Supabase client; without it everything stays on WebSocket. */
+  supabase?: RealtimeOptions["supabase"];
+  /** The control server, or any other source of flags. */
+  control: ControlOptions | FlagSource;
+  /** A range that no store holds any more. */
+  onLost?: (lost: Lost) => void;
+  /** Two contents at one position; the first was or will be handed over. */
+  onConflict?: (conflict: DeliveryConflict) => void;
+  /** The state has changed. */
+  onState?: (state: SubscriberState) => void;
+  /** A partition was moved, could not be moved, or fell back. */
+  onSwitch?: (fact: SwitchFact) => void;
+  /** What a handler threw, or the storage refused; nothing is swallowed. */
+  onError?: (error: Error) => void;
+  /** Where a stream without a position begins. */
+  start?: Start;
+  /** Keep the position over a reload of the page. */
+  resume?: Resume;
+  /** A name for reports; unique per page by default. */
+  instance?: string;
+  /** Whether to report to the control server; default: when `control` names one. */
+  report?: boolean;
+  /** Out-of-order events kept, all streams together. */
+  bufferEvents?: number;
+  /** How long a hole may mend itself before it is filled. */
+  holeGraceMs?: number;
+  connectTimeoutMs?: number;
+  retryInitialMs?: number;
+  retryMaxMs?: number;
+  /** The switch's times. */
+  pace?: Partial<Pace>;
+}
+
+const TICK_MS = 100;
+const REPORT_MS = 1_000;
+const SAVE_MS = 250;
+/** Longest wait for the first flags before the last known ones are used. */
+const FIRST_FLAGS_MS = 1_500;
+/** A page hidden for longer takes fresh tokens and channels rather than trust the old ones. */
+const LONG_SLEEP_MS = 60_000;
+
+/** Start a subscriber; it runs until `close`. */
+export function createSubscriber(options: SubscriberOptions): Subscriber {
+  return new Subscriber(options);
+}
+
+/** See `createSubscriber`. */
+export class Subscriber {
+  readonly instance: string;
+  readonly #options: SubscriberOptions;
+  readonly #pace: Pace;
+  readonly #interest: Interest;
+  readonly #sequencer: Sequencer;
+  readonly #switch: Switch;
+  readonly #hub: HubTransport;
+  readonly #realtime: RealtimeTransport | null;
+  readonly #flags: FlagSource;
+  readonly #store: PositionStore | null;
+  readonly #telemetry: Telemetry;
+  readonly #heardMs: Record<TransportName, number | null> = { websocket: null, realtime: null };
+  readonly #topicsHeard = new Set<string>();
+  readonly #ends: (() => void)[] = [];
+  #flagsKnown = false;
+  #settled = false;
+  #revision = -1;
+  #unsaved = false;
+  #changed = true;
+  #savedMs = 0;
+  #reportedMs = 0;
+  #reporting = false;
+  #shown = "";
+  #closed = false;
+
+  constructor(options: SubscriberOptions) {
+    this.#options = options;
+    this.#pace = { ...PACE, spreadMs: 500, ...options.pace };
+    this.instance = options.instance ?? `browser-${crypto.randomUUID().slice(0, 8)}`;
+    this.#store = options.resume === undefined ? null : new PositionStore(options.resume);
+    this.#interest = new Interest(options.topics);
+    this.#switch = new Switch(this.#pace);
+    this.#telemetry = new Telemetry(this.instance, monotonicMs());
+    this.#sequencer = new Sequencer({
+      sources: options.supabase === undefined ? ["hub"] : ["hub", "supabase"],
+      start: options.start ?? "latest",
+      positions: this.#store?.restore() ?? [],
+      bufferEvents: options.bufferEvents ?? 10_000,
+      holeGraceMs: options.holeGraceMs ?? 250,
+    });
+    const shared = {
+      listener: this.#listener(),
+      deafMs: this.#pace.deafMs,
+      connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+      retryInitialMs: options.retryInitialMs ?? 200,
+      retryMaxMs: options.retryMaxMs ?? 15_000,
+    };
+    this.#hub = new HubTransport({
+      ...shared,
+      ...options.websocket,
+      instance: this.instance,
+      positions: () => this.#sequencer.positions(),
+    });
+    const { supabase, control } = options;
+    this.#realtime = supabase === undefined ? null : new RealtimeTransport({ ...shared, supabase });
+    this.#flags = "url" in control ? new ControlClient({ storage: stored(), ...control }) : control;
+    this.#begin();
+  }
+
+  /** How it stands now. */
+  get state(): SubscriberState {
+    const serving = {
+      websocket: this.#switch.served("websocket"),
+      realtime: this.#switch.served("realtime"),
+    };
+    const names = (["websocket", "realtime"] as const).filter((name) => serving[name] > 0);
+    const heard = names.map((name) => this.#heardMs[name]);
+    const known = heard.flatMap((at) => (at === null ? [] : [at]));
+    const asOfMs = known.length && known.length === heard.length ? Math.min(...known) : null;
+    const single = names.length === 1 ? (names[0] ?? "none") : "both";
+    return {
+      source: known.length === 0 ? "none" : single,
+      serving,
+      moving: this.#switch.moving,
+      fallenBack: this.#switch.fallenBack,
+      asOfMs,
+      live: asOfMs !== null && Date.now() - asOfMs <= this.#pace.deafMs,
+      holes: this.#sequencer.holes,
+      flagVersion: this.#switch.version,
+      transports: { websocket: this.#hub.state, realtime: this.#realtime?.state ?? IDLE },
+    };
+  }
+
+  /** What it can prove of its own deliveries, per source. */
+  continuity(): Continuity[] {
+    return this.#sequencer.continuity(monotonicMs());
+  }
+
+  /** Add a figure of the page to its reports, for example `dashboard.load` in milliseconds. */
+  measure(name: string, value: number): void {
+    this.#telemetry.resources[name] = value;
+  }
+
+  /** End: both transports are closed and the position is written a last time. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const end of this.#ends) end();
+    this.#save();
+    this.#hub.close();
+    this.#realtime?.close();
+  }
+
+  // -- its beginning -------------------------------------------------------------------
+
+  #begin(): void {
+    this.#ends.push(this.#flags.follow((flags) => this.#takeFlags(flags)));
+    const first = setTimeout(() => this.#takeFlags(this.#flags.flags), FIRST_FLAGS_MS);
+    const timer = setInterval(() => this.#tick(), TICK_MS);
+    this.#ends.push(
+      () => clearTimeout(first),
+      () => clearInterval(timer),
+      onWake((asleepMs, online) => this.#wake(asleepMs, online), () => this.#save()),
+    );
+    // Flags that are known already need not be waited for.
+    if (this.#flags.flags.version > 0) queueMicrotask(() => this.#takeFlags(this.#flags.flags));
+  }
+
+  #takeFlags(flags: FlagsDocument): void {
+    if (this.#closed) return;
+    const added = this.#interest.resolve(flags.partitions);
+    for (const [topic, numbers] of added) this.#switch.follow(topic, numbers);
+    // Without a Supabase client nobody can be served by it, whatever the flags say.
+    const usable = this.#realtime === null ? { ...flags, kill: true } : flags;
+    this.#switch.flags(usable, monotonicMs(), this.#flagsKnown ? Math.random() : 0);
+    this.#flagsKnown = true;
+    this.#tick();
+  }
+
+  #listener(): Listener {
+    return {
+      events: (events, via) => {
+        const wanted = events.filter((event) => this.#interest.covers(event));
+        this.#deliver(this.#sequencer.receive(wanted, via, monotonicMs()), via);
+      },
+      heads: (heads, via, proves) => this.#takeHeads(heads, via, proves),
+      meet: (heads) => {
+        const wanted = heads.filter(({ stream }) => this.#interest.covers(stream));
+        this.#sequencer.meet(wanted, monotonicMs());
+      },
+      joined: (via, coverage) => this.#switch.joined(via, coverage),
+      left: (via) => {
+        this.#switch.left(via);
+        this.#changed = true;
+      },
+      failed: (via) => this.#switch.failed(via),
+      changed: () => {
+        this.#changed = true;
+      },
+    };
+  }
+
+  #takeHeads(heads: Head[], via: TransportName, proves: Coverage | null): void {
+    const nowMs = monotonicMs();
+    this.#sequencer.heads(
+      heads.filter(({ stream }) => this.#interest.covers(stream)),
+      nowMs,
+    );
+    if (proves === null) return;
+    this.#heardMs[via] = Date.now();
+    this.#switch.heard(via, proves, nowMs);
+    for (const topic of proves.keys()) this.#topicsHeard.add(topic);
+    if (!this.#settled && this.#interest.topics.every((topic) => this.#topicsHeard.has(topic))) {
+      // Every stream that exists has been announced: what appears from now on is new.
+      this.#settled = true;
+      this.#sequencer.settle();
+    }
+    this.#changed = true;
+  }
+
+  // -- what goes out -------------------------------------------------------------------
+
+  #deliver(facts: readonly Fact[], via: TransportName | null): void {
+    if (facts.length === 0) return;
+    this.#unsaved = true;
+    let batch: CrossfadeEvent[] = [];
+    const flush = (): void => {
+      const events = batch;
+      batch = [];
+      if (events.length) this.#guard(() => this.#options.onEvents(events));
+    };
+    for (const fact of facts) {
+      if (isEvent(fact)) {
+        this.#telemetry.delivered(fact, via, this.#switch.inCohort(fact.topic, fact.partition));
+        if (this.#interest.wants(fact)) batch.push(fact);
+        continue;
+      }
+      flush();
+      if (fact.kind === "lost") this.#guard(() => this.#options.onLost?.(fact));
+      else this.#guard(() => this.#options.onConflict?.(fact));
+    }
+    flush();
+  }
+
+  /** A handler that throws must not end the listening. */
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      if (this.#options.onError === undefined) reportError(error);
+      else this.#options.onError(asError(error));
+    }
+  }
+
+  // -- as time passes ------------------------------------------------------------------
+
+  #tick(): void {
+    if (this.#closed) return;
+    const nowMs = monotonicMs();
+    const progress = (topic: string, partition: number) => this.#sequencer.progress(topic, partition);
+    for (const fact of this.#switch.step(nowMs, progress, Math.random())) {
+      this.#guard(() => this.#options.onSwitch?.(fact));
+    }
+    if (this.#revision !== this.#switch.revision) {
+      this.#revision = this.#switch.revision;
+      this.#hub.follow(this.#interest.coverage(this.#switch.wanted("websocket")));
+      this.#realtime?.follow(new Set(this.#switch.wanted("realtime").keys()));
+      this.#changed = true;
+    }
+    for (const fill of this.#sequencer.tick(nowMs)) void this.#fill(fill);
+    if (this.#unsaved && nowMs - this.#savedMs >= SAVE_MS) this.#save();
+    if (nowMs - this.#reportedMs >= REPORT_MS) void this.#report(nowMs);
+    this.#show();
+  }
+
+  async #fill(fill: Fill): Promise<void> {
+    const source: FillSource | null = fill.source === "hub" ? this.#hub : this.#realtime;
+    let facts: Fact[];
+    try {
+      if (source === null) throw new Error("no such source");
+      const { events, floor, head } = await source.fill(fill.stream, fill.first, fill.last);
+      const own = events.filter((event) => belongs(event, fill.stream));
+      facts = this.#sequencer.filled(fill, own, floor, head, monotonicMs());
+    } catch {
+      // The sequencer asks the next source; why this one failed stands in its state.
+      facts = this.#sequencer.fillFailed(fill, monotonicMs());
+    }
+    if (!this.#closed) this.#deliver(facts, null);
+    this.#changed = true;
+  }
+
+  #save(): void {
+    this.#savedMs = monotonicMs();
+    if (this.#store === null || !this.#unsaved) return;
+    this.#unsaved = false;
+    const store = this.#store;
+    this.#guard(() => store.save(this.#sequencer.positions()));
+  }
+
+  async #report(nowMs: number): Promise<void> {
+    const wanted = this.#options.report ?? true;
+    if (!wanted || this.#reporting || !(this.#flags instanceof ControlClient)) return;
+    this.#reportedMs = nowMs;
+    this.#reporting = true;
+    const standing = (name: TransportName, state: TransportState) => ({
+      state,
+      headAgeMs: this.#heardMs[name] === null ? null : Date.now() - this.#heardMs[name],
+      partitions: this.#switch.served(name),
+    });
+    const transports = {
+      websocket: standing("websocket", this.#hub.state),
+      realtime: standing("realtime", this.#realtime?.state ?? IDLE),
+    };
+    const applied = this.#switch.applied;
+    const report = this.#telemetry.report(this.continuity(), transports, applied, nowMs);
+    try {
+      await this.#flags.report(report);
+    } catch {
+      // Nothing waits for a report: the control server counts this page as not live meanwhile.
+    } finally {
+      this.#reporting = false;
+    }
+  }
+
+  #show(): void {
+    const { onState } = this.#options;
+    if (onState === undefined || !this.#changed) return;
+    this.#changed = false;
+    const state = this.state;
+    const shown = JSON.stringify(state);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    this.#guard(() => onState(state));
+  }
+
+  /** The page was asleep, or the network is back: what is stale is replaced at once. */
+  #wake(asleepMs: number, online: boolean): void {
+    if (this.#closed) return;
+    const stale = (name: TransportName): boolean => {
+      const at = this.#heardMs[name];
+      return at === null || Date.now() - at > this.#pace.deafMs;
+    };
+    if (online || stale("websocket")) this.#hub.restart();
+    // A token may have expired meanwhile: only a new channel with a fresh one is sure.
+    if (online || stale("realtime") || asleepMs > LONG_SLEEP_MS) this.#realtime?.restart();
+    this.#tick();
+  }
+}
+
+function belongs(event: CrossfadeEvent, stream: Stream): boolean {
+  return (
+    event.source === stream.source &&
+    event.epoch === stream.epoch &&
+    event.topic === stream.topic &&
+    event.partition === stream.partition
+  );
+}
+
+function stored(): Storage | null {
+  try {
+    return sessionStorage;
+  } catch {
+    return null; // A page that may not store begins with the server's flags after a reload.
+  }
+}
