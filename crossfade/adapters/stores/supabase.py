@@ -1,6 +1,7 @@
 """Reads the Supabase table through its functions (docs/protocol.md section 3)."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -57,21 +58,20 @@ class SupabaseReader:
 
     def streams(self) -> list[Extent]:
         """The lowest and highest sequence held of each stream."""
-        return [
-            Extent(_stream(row), int(row[4]), int(row[5]))
-            for row in self._call("crossfade_streams_v1", {})
-        ]
+        with _understood("crossfade_streams_v1"):
+            return [
+                Extent(_stream(row), int(row[4]), int(row[5]))
+                for row in self._call("crossfade_streams_v1", {})
+            ]
 
     def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
         """A digest of each block that holds rows of a range; one range's parts may come apart."""
         for batch in split_ranges(ranges, block, MAX_BLOCKS):
             asked = [[*one.stream, one.first, one.last] for one in batch]
-            for row in self._call("crossfade_digests_v1", {"ranges": asked, "block": block}):
-                number, count, first, last, total, stale = row[4:10]
-                yield (
-                    _stream(row),
-                    BlockDigest(number, count, first, last, int(total) & (1 << 64) - 1, stale),
-                )
+            answer = self._call("crossfade_digests_v1", {"ranges": asked, "block": block})
+            with _understood("crossfade_digests_v1"):
+                found = [(_stream(row), _digest(row)) for row in answer]
+            yield from found
 
     def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
         """The rows of a range, in order, a page at a time."""
@@ -80,14 +80,14 @@ class SupabaseReader:
                 "crossfade_fill_v1",
                 {**stream._asdict(), "first": first, "last": last, "page": PAGE},
             )
-            if not answer["events"]:
+            with _understood("crossfade_fill_v1"):
+                found = [_row(value) for value in answer["events"]]
+                head = answer["head"]
+            yield from found
+            if not found or head is None:
                 return
-            for value in answer["events"]:
-                row = _row(value)
-                first = row.event.sequence + 1
-                yield row
-            if answer["head"] is None or first > answer["head"]:
-                return
+            first = found[-1].event.sequence + 1
+            last = min(last, int(head))
 
     def close(self) -> None:
         """Close the connections."""
@@ -103,8 +103,8 @@ class SupabaseReader:
 
     def _call_once(self, function: str, arguments: dict[str, Any]) -> Any:
         try:
-            return self._client.rpc(function, arguments).execute().data
-        except httpx.TransportError as error:
+            answer = self._client.rpc(function, arguments).execute().data
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise StoreUnreachable(f"{function}: {type(error).__name__}: {error}") from error
         except APIError as error:
             code = str(error.code or "")
@@ -112,6 +112,9 @@ class SupabaseReader:
             if not code or code.startswith(_BUSY) or code in _BUSY_STATUSES:
                 raise StoreUnavailable(message) from error
             raise StoreRejected(message) from error
+        if isinstance(answer, str):
+            raise StoreUnavailable(f"{function}: the answer is not JSON: no project gave it")
+        return answer
 
 
 def split_ranges(ranges: Iterable[Range], size: int, limit: int) -> Iterator[list[Range]]:
@@ -137,10 +140,22 @@ def _stream(row: Sequence[Any]) -> Stream:
     return Stream(str(row[0]), int(row[1]), str(row[2]), int(row[3]))
 
 
+def _digest(row: Sequence[Any]) -> BlockDigest:
+    number, events, first, last, total, stale = row[4:10]
+    return BlockDigest(number, events, first, last, int(total) & (1 << 64) - 1, stale)
+
+
 def _row(value: Any) -> Row:
+    event = from_wire(value)
+    return Row(event, content_hash(event), hash_from_hex(value["content_hash"]))
+
+
+@contextmanager
+def _understood(function: str) -> Iterator[None]:
     try:
-        event = from_wire(value)
-        stored = hash_from_hex(value["content_hash"])
-    except (InvalidEvent, KeyError, TypeError, ValueError) as error:
-        raise StoreRejected(f"crossfade_fill_v1 answered a malformed event: {error}") from error
-    return Row(event, content_hash(event), stored)
+        yield
+    except (InvalidEvent, LookupError, TypeError, ValueError) as error:
+        raise StoreRejected(
+            f"{function}: the answer is not understood ({type(error).__name__}: {error}); are the "
+            "migrations of this version applied?"
+        ) from error
