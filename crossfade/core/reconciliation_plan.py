@@ -146,7 +146,7 @@ def clip(intervals: Sequence[Interval], first: int, last: int) -> list[Interval]
     return [
         (max(low, first), min(high, last))
         for low, high in intervals
-        if low <= last and high >= first
+        if max(low, first) <= min(high, last)
     ]
 
 

@@ -131,7 +131,7 @@ def test_i9_exactly_the_planted_faults_are_named(planted: list[Fault]) -> None:
         assert found(result) == {fault.expected() for fault in planted}
         if not planted:
             assert result.verdict is Verdict.PASS
-        by_store = {name: 0 for name in STORES}
+        by_store = dict.fromkeys(STORES, 0)
         for fault in planted:
             by_store[fault.expected()[1]] += 1
         for name, count in by_store.items():
