@@ -110,7 +110,9 @@ class Event(NamedTuple):
     ``time_us`` is microseconds since 1970 (UTC); ``subject`` is the key ("" when none);
     ``data`` is the canonical JSON text, verbatim; ``hash`` is the checksum that travelled
     with the event (signed 64 bits) and is never taken at its word: stores recompute it
-    with ``content_hash``.
+    with ``content_hash``. ``committed_us`` is when the journal committed it, by the
+    publisher's clock, so that latency can be measured where it is received; 0 when
+    unknown. It is no part of the content and of no hash.
     """
 
     id: str
@@ -125,6 +127,7 @@ class Event(NamedTuple):
     sequence: int
     data: str
     hash: int
+    committed_us: int = 0
 
     @property
     def stream(self) -> Stream:
@@ -233,7 +236,7 @@ def uuid7(now_us: int, random: bytes) -> str:
 
 def to_wire(event: Event) -> dict[str, Any]:
     """The event as the JSON object that travels in frames and in ``crossfade_ingest_v1``."""
-    return {
+    wire = {
         "id": event.id,
         "source": event.source,
         "type": event.type,
@@ -247,6 +250,9 @@ def to_wire(event: Event) -> dict[str, Any]:
         "hash": hash_to_hex(event.hash),
         "data": event.data,
     }
+    if event.committed_us:
+        wire["committed"] = event.committed_us
+    return wire
 
 
 def from_wire(value: Any) -> Event:
@@ -269,8 +275,9 @@ def from_wire(value: Any) -> Event:
             sequence=int(value["sequence"]),
             data=value["data"],
             hash=hash_from_hex(value["hash"]),
+            committed_us=int(value.get("committed") or 0),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidEvent(f"wire event: {type(error).__name__}: {error}") from error
     if not isinstance(event.data, str) or event.sequence < 1:
         raise InvalidEvent("wire event: data must be JSON text and sequence at least 1")

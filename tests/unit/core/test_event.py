@@ -54,6 +54,7 @@ events = st.builds(
     sequence=st.integers(1, 2**62),
     data=st.dictionaries(st.text("ab", max_size=2), st.integers()).map(canonical_json),
     hash=st.integers(-(2**63), 2**63 - 1),
+    committed_us=st.integers(0, 2**62),
 )
 
 
@@ -173,3 +174,11 @@ def test_malformed_wire_events_are_refused(change: dict[str, object]) -> None:
         from_wire({key: value for key, value in to_wire(EVENT).items() if key not in change})
     with pytest.raises(InvalidEvent):
         from_wire([])
+
+
+def test_the_time_of_commit_travels_and_is_no_part_of_the_hash() -> None:
+    event = EVENT
+    stamped = event._replace(committed_us=1_700_000_000_000_123)
+    assert "committed" not in to_wire(event)
+    assert from_wire(to_wire(stamped)) == stamped
+    assert content_hash(stamped) == content_hash(event)
