@@ -1,5 +1,31 @@
-"""Crossfade: from a WebSocket server to Supabase Realtime without losing an event."""
+"""Crossfade: from a WebSocket server to Supabase Realtime without losing an event.
 
-__all__ = ["__version__"]
+``Publisher`` and ``Subscriber`` are all that most users need. They are imported on first use,
+so that ``import crossfade`` stays cheap.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crossfade.publisher import Publisher as Publisher
+    from crossfade.subscriber import Subscriber as Subscriber
+
+__all__ = ["Publisher", "Subscriber", "__version__"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Publisher":
+        from crossfade.publisher import Publisher
+
+        return Publisher
+    if name == "Subscriber":
+        from crossfade.subscriber import Subscriber
+
+        return Subscriber
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

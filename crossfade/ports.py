@@ -143,6 +143,16 @@ class Journal(FillSource, Protocol):
         """The epoch of its streams."""
         ...
 
+    @property
+    def events(self) -> int:
+        """How many events were ever committed."""
+        ...
+
+    @property
+    def queued(self) -> int:
+        """How many events wait to be committed."""
+        ...
+
     async def append(self, drafts: Sequence[Draft]) -> list[Event]:
         """Commit drafts, all or none; a known id is answered with its event.
 

@@ -1,1 +1,374 @@
-"""See docs/adr/0001-the-house.md."""
+"""The publisher inside an application: durable first, then the legacy side, then Supabase.
+
+::
+
+    async with Publisher() as publisher:
+        event = await publisher.publish("flight.departed", {"to": "ORD"}, key="N711MQ")
+
+``publish`` returns once the event is committed to the journal. From there on two relays carry
+it: one to the legacy WebSocket side, one to Supabase for the partitions that the flags name.
+``publish`` waits for neither, nor for Prefect or the control server.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from crossfade.adapters.clock import SystemClock
+from crossfade.adapters.journal_sqlite import Journal
+from crossfade.core.breaker import BreakerState
+from crossfade.core.classification import Classifier, Rule
+from crossfade.core.event import Draft, Event
+from crossfade.core.flags import Flags
+from crossfade.drafting import Drafter
+from crossfade.errors import Closed, InvalidEvent, SettingsError
+from crossfade.ports import Clock, EventStore, FlagSource, IngestResult, LegacySend, Reporter
+from crossfade.publisher_reports import PublisherReports
+from crossfade.relay import Relay, breaker_policy
+from crossfade.settings import Settings, load_settings
+
+__all__ = ["Publisher"]
+
+_log = logging.getLogger("crossfade.publisher")
+
+_WIRE_BYTES = 8_000
+"""An event's attributes and a frame's envelope, at most."""
+
+
+class Publisher:
+    """An async context manager; belongs to one event loop.
+
+    Args:
+        settings: None reads ``crossfade.toml`` in the current folder and the environment.
+        legacy: the application's own ``send(events)`` coroutine function, or the URL of a hub
+            that speaks the protocol; None takes ``settings.websocket.url`` (empty: there is
+            no legacy side).
+        store: the Supabase side; None takes the project in the settings, if one is set.
+        flags: who is in the cohort; None follows the control server if the settings hold an
+            instance token, else nobody is.
+        reporter: takes the telemetry; None as for ``flags``.
+        instance: this publisher's name in telemetry; default: source, host and pid.
+
+    Raises:
+        SettingsError: here or on entry, when the settings do not fit together.
+        JournalTooNew, JournalLocked, JournalUnavailable: on entry.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        legacy: LegacySend | str | None = None,
+        store: EventStore | None = None,
+        flags: FlagSource | None = None,
+        reporter: Reporter | None = None,
+        clock: Clock | None = None,
+        instance: str | None = None,
+    ) -> None:
+        self._settings = load_settings(None, os.environ) if settings is None else settings
+        self._clock = clock or SystemClock()
+        source = self._settings.publisher.source
+        self.instance = instance or f"{source}-{socket.gethostname()}-{os.getpid()}"
+        self._legacy = self._settings.websocket.url if legacy is None else legacy
+        self._store = store
+        self._flags_given = flags
+        self._reporter = reporter
+        self._drafter = _drafter(self._settings, self._clock)
+        if isinstance(self._legacy, str) and self._legacy:
+            _check_frames(self._settings)
+        self._exits = AsyncExitStack()
+        self._flags: FlagSource
+        self._journal: Journal
+        self._relays: dict[str, Relay] = {}
+        self._open = False
+        self._reports: PublisherReports | None = None
+
+    # -- publishing ----------------------------------------------------------------------
+
+    async def publish(
+        self,
+        type: str,  # noqa: A002 - CloudEvents' own word
+        data: Any,
+        *,
+        key: str = "",
+        time: datetime | str | None = None,
+        id: str | None = None,  # noqa: A002 - CloudEvents' own word
+    ) -> Event:
+        """Publish one event; returns once it is durable.
+
+        Publishing an ``id`` again answers the event that is already there, so a caller that
+        got no answer can simply repeat the call.
+
+        Args:
+            type: what happened, such as ``flight.departed``.
+            data: any JSON value, at most ``publisher.max_event_bytes`` as canonical JSON.
+            key: events of one key keep their order (they share a partition).
+            time: when it happened (with a zone; text is RFC 3339); default: now.
+            id: unique for ever; default: a new UUIDv7.
+
+        Raises:
+            InvalidEvent: names the field at fault; nothing was journaled.
+            JournalUnavailable: it is not known whether the event is durable. Repeat with the
+                same ``id``.
+            Closed: the publisher is not open.
+        """
+        draft = self._drafter.draft(type, data, key=key, time=time, id=id)
+        (event,) = await self._append([draft])
+        return event
+
+    async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Event]:
+        """Publish several; returns once all are durable.
+
+        Args:
+            events: mappings with ``type`` and ``data`` and, if wished, ``key``, ``time`` and
+                ``id``. All are checked before any is journaled; runs of up to
+                ``journal.group_events`` are committed all or none.
+
+        Raises:
+            InvalidEvent, JournalUnavailable, Closed: as ``publish``; the message of
+                InvalidEvent begins with the event's number, counted from 1.
+        """
+        drafts = []
+        for number, fields in enumerate(events, 1):
+            try:
+                drafts.append(self._drafter.draft_from(fields))
+            except InvalidEvent as error:
+                raise InvalidEvent(f"event {number}: {error}") from error
+        size = self._settings.journal.group_events
+        runs = [drafts[start : start + size] for start in range(0, len(drafts), size)]
+        return [event for run in runs for event in await self._append(run)]
+
+    async def _append(self, drafts: Sequence[Draft]) -> list[Event]:
+        if not self._open:
+            raise Closed("the publisher is not open")
+        found = await self._journal.append(drafts)
+        if self._reports is not None:
+            self._reports.count(found)
+        return found
+
+    # -- what it knows -------------------------------------------------------------------
+
+    @property
+    def flags(self) -> Flags:
+        """The routing flags in force."""
+        return self._flags.flags
+
+    @property
+    def owed(self) -> dict[str, int]:
+        """Per sink, how many committed events it was not given yet."""
+        return {sink: self._journal.outbox(sink).owed for sink in ("websocket", "supabase")}
+
+    @property
+    def breakers(self) -> dict[str, BreakerState]:
+        """Per sink, the state of its breaker."""
+        return {sink: relay.breaker for sink, relay in self._relays.items()}
+
+    def set_breaker(self, sink: str, mode: BreakerState, reason: str) -> None:
+        """Set a sink's breaker by hand: FORCED_OPEN, DISABLED, METRICS_ONLY, or CLOSED.
+
+        Raises:
+            KeyError: no such sink.
+            ValueError: a state that cannot be set by hand.
+        """
+        self._relays[sink].set_mode(mode, reason)
+
+    # -- life ----------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> dict[str, int]:
+        """Take no more events, wait up to ``publisher.drain_s`` for the sinks, end.
+
+        Answers per sink what is still owed (also logged): it stays in the journal, and the
+        next publisher on it goes on from there.
+        """
+        if not self._open:
+            return {}
+        self._open = False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.publisher.drain_s):
+                    await asyncio.gather(*(relay.drained() for relay in self._relays.values()))
+            owed = {sink: count for sink, count in self.owed.items() if count}
+            if owed:
+                _log.warning(
+                    "closed with events owed, which stay in %s: %s",
+                    self._journal.path,
+                    ", ".join(f"{count} to {sink}" for sink, count in owed.items()),
+                )
+        finally:
+            await self._exits.aclose()
+        return owed
+
+    async def _start(self) -> None:
+        settings = self._settings
+        await self._wire_control()
+        has_legacy = bool(self._legacy)
+        self._journal = await self._exits.enter_async_context(
+            Journal(
+                settings.journal,
+                source=settings.publisher.source,
+                routing={
+                    "websocket": lambda topic, partition: has_legacy,
+                    # Asked by the journal's thread; the flags are replaced, never changed.
+                    "supabase": lambda topic, partition: self._flags.flags.writes(topic, partition),
+                },
+                clock=self._clock,
+            )
+        )
+        await self._wire_legacy()
+        await self._wire_store()
+        for relay in self._relays.values():
+            relay.start()
+            self._exits.push_async_callback(relay.close)
+        if self._reporter is not None:
+            self._reports = PublisherReports(
+                self._reporter,
+                instance=self.instance,
+                journal=self._journal,
+                relays=self._relays,
+                flags=self._flags,
+                partitions=settings.rollout.partitions,
+                clock=self._clock,
+            )
+            self._reports.start()
+            self._exits.push_async_callback(self._reports.close)
+        self._open = True
+
+    async def _wire_control(self) -> None:
+        flags = self._flags_given
+        settings = self._settings
+        if settings.control.instance_token.get_secret_value() and (
+            flags is None or self._reporter is None
+        ):
+            from crossfade.adapters.control import ControlClient, FlagFollower
+
+            client = await self._exits.enter_async_context(ControlClient(settings.control))
+            if self._reporter is None:
+                self._reporter = client
+            if flags is None:
+                path = settings.journal.path
+                flags = await self._exits.enter_async_context(
+                    FlagFollower(
+                        client,
+                        cache=path.with_name(path.name + ".flags"),
+                        initial=_nobody(settings),
+                    )
+                )
+        if flags is None:
+            from crossfade.adapters.memory import StaticFlags
+
+            flags = StaticFlags(_nobody(settings))
+        self._flags = flags
+
+    async def _wire_legacy(self) -> None:
+        if not self._legacy:
+            return
+        if not isinstance(self._legacy, str):
+            send = self._legacy
+            self._add_relay("websocket", _without_result(send))
+            return
+        from crossfade.adapters.hub_link import HubLink
+
+        link = HubLink(
+            self._settings.websocket,
+            self._journal,
+            instance=self.instance,
+            url=self._legacy,
+            on_connected=lambda: self._relays["websocket"].hint(),
+        )
+        self._add_relay("websocket", _without_result(link.send))
+        await self._exits.enter_async_context(link)
+
+    async def _wire_store(self) -> None:
+        store = self._store
+        if store is None and self._settings.supabase.url:
+            from crossfade.adapters.supabase import SupabaseEventStore
+
+            store = await self._exits.enter_async_context(
+                SupabaseEventStore.for_publisher(self._settings)
+            )
+        if store is not None:
+            self._add_relay(
+                "supabase", store.ingest, heads=store.heads, gather_s=self._settings.relay.poll_s
+            )
+
+    def _add_relay(
+        self,
+        sink: str,
+        deliver: Callable[[Sequence[Event]], Awaitable[IngestResult | None]],
+        **options: Any,
+    ) -> None:
+        settings = self._settings
+        self._relays[sink] = Relay(
+            self._journal,
+            sink,
+            deliver,
+            settings=settings.relay,
+            policy=breaker_policy(settings.breaker, settings.relay.timeout_s),
+            clock=self._clock,
+            on_change=lambda _: self._reports.soon() if self._reports is not None else None,
+            **options,
+        )
+
+
+def _drafter(settings: Settings, clock: Clock) -> Drafter:
+    chosen = settings.classification
+    classifier = Classifier(
+        [Rule(**rule.model_dump()) for rule in chosen.rules],
+        categories=chosen.categories,
+        heuristics=chosen.heuristics,
+        default=chosen.default,
+    )
+    return Drafter(
+        classifier,
+        partitions=settings.rollout.partitions,
+        max_event_bytes=settings.publisher.max_event_bytes,
+        now_us=clock.now_us,
+    )
+
+
+def _nobody(settings: Settings) -> Flags:
+    return Flags(
+        salt=settings.rollout.salt, partitions=settings.rollout.partitions, topics=settings.topics
+    )
+
+
+def _check_frames(settings: Settings) -> None:
+    # Content travels as a JSON string, whose escapes can double it.
+    needed = 2 * settings.publisher.max_event_bytes + _WIRE_BYTES
+    if settings.websocket.max_frame_bytes < needed:
+        raise SettingsError(
+            [
+                f"websocket.max_frame_bytes: {settings.websocket.max_frame_bytes} is too little "
+                f"for publisher.max_event_bytes = {settings.publisher.max_event_bytes}; "
+                f"set it to {needed} or more"
+            ]
+        )
+
+
+def _without_result(send: LegacySend) -> Callable[[Sequence[Event]], Awaitable[None]]:
+    async def deliver(events: Sequence[Event]) -> None:
+        await send(events)
+
+    return deliver

@@ -21,6 +21,8 @@ class Books:
         self._ids: dict[Stream, int] = {}
         self._outboxes = {sink: Outbox() for sink in sinks}
         self.parked: dict[str, int] = dict.fromkeys(sinks, 0)
+        self.events = 0
+        """How many events were ever committed."""
 
     def outbox(self, sink: str) -> Outbox:
         """The books of one sink; replaced by ``load``, so do not keep it."""
@@ -44,6 +46,7 @@ class Books:
         for one in snapshot.streams:
             self._streams[one.stream_id] = one
             self._ids[one.stream] = one.stream_id
+        self.events = sum(one.head for one in snapshot.streams)
         for sink, before in list(self._outboxes.items()):
             after = self._outboxes[sink] = Outbox()
             for name, stream_id, route in snapshot.routes:
@@ -69,6 +72,7 @@ class Books:
             elif change.close is not None:
                 self._outboxes[sink].closed(stream_id, change.close)
         for stream_id, head in result.heads.items():
+            self.events += head - self._streams[stream_id].head
             self._streams[stream_id] = self._streams[stream_id]._replace(head=head)
             for outbox in self._outboxes.values():
                 outbox.committed(stream_id, head)

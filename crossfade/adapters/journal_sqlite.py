@@ -190,6 +190,16 @@ class Journal:
 
     # -- reading -------------------------------------------------------------------------
 
+    @property
+    def events(self) -> int:
+        """How many events were ever committed."""
+        return self._books.events
+
+    @property
+    def queued(self) -> int:
+        """How many events wait to be committed."""
+        return self._queued
+
     def outbox(self, sink: str) -> Outbox:
         """What ``sink`` is owed, now. Read it on this loop only, and do not keep it."""
         return self._books.outbox(sink)
