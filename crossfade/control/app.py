@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +15,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from crossfade.adapters.control import MAX_WAIT_S
+from crossfade.control.dashboard import (
+    bundled_dashboard,
+    client_config,
+    dashboard_routes,
+    page,
+)
 from crossfade.control.metrics import metrics_text
 from crossfade.control.page import status_page
 from crossfade.control.service import ControlService, NoRollout
@@ -41,7 +48,11 @@ class _Denied(Exception):
 
 
 def build_app(service: ControlService) -> Starlette:
-    """The application; the caller opens and closes ``service``."""
+    """The application; the caller opens and closes ``service``.
+
+    Where the dashboard was not built, ``/`` is the plain status page.
+    """
+    folder = bundled_dashboard()
     control = service.settings.control
     operator = (control.operator_token,)
     anyone = (control.operator_token, control.instance_token)
@@ -56,10 +67,18 @@ def build_app(service: ControlService) -> Starlette:
 
     return Starlette(
         routes=[
-            route("/", _page, "GET", None),
+            route("/", _page if folder is None else _dashboard(folder, ""), "GET", None),
+            route("/plain", _page, "GET", None),
+            *(
+                []
+                if folder is None
+                else [route("/departures", _dashboard(folder, "departures"), "GET", None)]
+            ),
+            *dashboard_routes(folder),
             route("/healthz", _healthz, "GET", None),
             route("/metrics", _metrics, "GET", None),
             route("/v1/flags", _flags, "GET", anyone),
+            route("/v1/client-config", _client_config, "GET", anyone),
             route("/v1/telemetry", _report, "POST", anyone),
             route("/v1/telemetry", _telemetry, "GET", operator),
             route("/v1/status", _status, "GET", operator),
@@ -132,6 +151,17 @@ def _matches(offered: str, tokens: tuple[SecretStr, ...]) -> bool:
 
 async def _page(service: ControlService, request: Request) -> Response:
     return HTMLResponse(status_page(service), headers={"Cache-Control": "no-store"})
+
+
+def _dashboard(folder: Path, name: str) -> Endpoint:
+    async def answer(service: ControlService, request: Request) -> Response:
+        return page(folder, name, service.settings)
+
+    return answer
+
+
+async def _client_config(service: ControlService, request: Request) -> Response:
+    return _json(client_config(service.settings, service.clock.now_us()))
 
 
 async def _healthz(service: ControlService, request: Request) -> Response:

@@ -122,7 +122,15 @@ def stack_settings(
     sections: dict[str, dict[str, Any]] = {
         "journal": {"path": str(paths.journal)},
         "tap": {"path": str(paths.tap)},
-        "websocket": {"url": f"ws://{HOST}:{ports['hub']}", "token": own.hub_token},
+        "websocket": {
+            "url": f"ws://{HOST}:{ports['hub']}",
+            "token": own.hub_token,
+            # The dashboard's pages come from the control server, by either name.
+            "origins": [
+                *base.websocket.origins,
+                *(f"http://{name}:{ports['control']}" for name in (HOST, "localhost")),
+            ],
+        },
         "supabase": _supabase(base, ports, own),
         "control": {
             "url": f"http://{HOST}:{ports['control']}",

@@ -250,6 +250,10 @@ export class Switch {
         tookMs: nowMs - route.sinceMs,
       });
       route.cut(nowMs);
+      if (to === "realtime" && known.length) {
+        this.#expecting.add(topic);
+        if (!this.#wellMs.has(topic)) this.#wellMs.set(topic, nowMs);
+      }
       this.#revision++;
     } else if (nowMs - route.sinceMs >= this.#pace.timeoutMs) {
       const reason = snapshot === null ? `no head came by ${to}` : "what was due did not come";
