@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from crossfade.adapters.control import ControlClient
 from crossfade.adapters.stores import SqliteJournalReader
+from crossfade.adapters.supabase import SupabaseEventStore
 from crossfade.core.telemetry import Role
 from crossfade.core.verdict import Measurement, Verdict
-from crossfade.errors import CrossfadeError
+from crossfade.errors import CrossfadeError, StoreError, UsageError
 from crossfade.settings import Settings
 
 __all__ = ["preflight"]
@@ -69,35 +68,19 @@ async def _hub(url: str) -> Measurement:
 
 async def _supabase(settings: Settings) -> Measurement:
     section = settings.supabase
-    if not section.url:
-        return _check("supabase", Verdict.FAIL, "supabase.url is not set")
     key = section.service_role_key.get_secret_value()
     try:
-        async with httpx.AsyncClient(timeout=section.timeout_s, trust_env=False) as client:
-            answer = await client.post(
-                f"{section.url.rstrip('/')}/rest/v1/rpc/crossfade_health_v1",
-                headers={"apikey": key, "Authorization": f"Bearer {key}"},
-                json={},
-            )
-            health = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        return _check("supabase", Verdict.FAIL, f"{section.url} does not answer: {reason}")
-    if not answer.is_success:
-        reason = str(health.get("message") if isinstance(health, dict) else health)
-        return _check(
-            "supabase",
-            Verdict.FAIL,
-            f"{section.url} answers {answer.status_code}: {reason}; check the service key and "
-            "that the migrations are applied",
-        )
-    if not health.get("partition_today"):
+        async with SupabaseEventStore(section.url, key, timeout_s=section.timeout_s) as store:
+            health = await store.health()
+    except (StoreError, UsageError) as error:
+        return _check("supabase", Verdict.FAIL, str(error))
+    if not health.partition_today:
         return _check(
             "supabase",
             Verdict.FAIL,
             "realtime.messages has no partition for today: sends would be lost without a word",
         )
-    return _check("supabase", Verdict.PASS, f"migration {health.get('migration')}")
+    return _check("supabase", Verdict.PASS, f"migration {health.migration}")
 
 
 async def _journal(settings: Settings) -> Measurement:

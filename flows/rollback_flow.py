@@ -24,39 +24,22 @@ __all__ = ["rollback"]
 
 @flow(name="rollback", persist_result=False, validate_parameters=True)
 async def rollback(
-    reason: Annotated[
-        str, Field(title="Reason", description="Kept with the incident.", max_length=2_000)
-    ] = "requested in Prefect",
-    scope: Annotated[
-        list[str] | None,
-        Field(
-            title="Categories",
-            description="Take back only these categories of events; empty: everything.",
-        ),
-    ] = None,
-    to: Annotated[
-        float,
-        Field(
-            title="To (percent)",
-            description="The share that Realtime goes on serving; 0: nobody.",
-            ge=0,
-            lt=100,
-        ),
-    ] = 0.0,
-    requested_by: Annotated[
-        str, Field(title="Requested by", description="Your name, for the audit.", max_length=200)
-    ] = "",
-    incident: Annotated[
-        str | None,
-        Field(
-            title="Incident",
-            description="Filled in when a breach starts this run; leave it empty.",
-        ),
-    ] = None,
+    reason: str = "requested in Prefect",
+    scope: list[str] | None = None,
+    to: Annotated[float, Field(ge=0, lt=100)] = 0.0,
+    requested_by: Annotated[str, Field(max_length=200)] = "",
+    incident: str | None = None,
 ) -> State[Any]:
     """Take subscribers back to WebSocket and prove that they lost nothing.
 
     Starts by itself on a breach. On demand: give a reason, press **Run**.
+
+    Args:
+        reason: Why; kept with the incident.
+        scope: Take back only these categories of events; none: everything.
+        to: The share in percent that Realtime goes on serving; 0: nobody.
+        requested_by: Your name, for the audit.
+        incident: Filled in when a breach starts this run; leave it empty.
     """
     rollout = await take_back(reason, scope or None, to, requested_by, incident)
     if rollout is None:

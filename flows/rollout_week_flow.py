@@ -26,20 +26,14 @@ __all__ = ["rollout_week"]
 
 
 @flow(name="rollout-week", persist_result=False, validate_parameters=True)
-async def rollout_week(
-    stage: Annotated[
-        int,
-        Field(
-            title="Stage",
-            description="Which stage of the plan, counted from 0: week-1 is stage 0.",
-            ge=0,
-        ),
-    ] = 0,
-) -> State[Any]:
+async def rollout_week(stage: Annotated[int, Field(ge=0)] = 0) -> State[Any]:
     """Drive one stage of the active rollout: preflight, ramp, soak, gate, approval.
 
     Start it when the week before was approved. It waits in the state **Suspended** for the
     approval: press **Resume**, read the evidence, decide. Starting it again is harmless.
+
+    Args:
+        stage: Which stage of the plan, counted from 0: week-1 is stage 0.
     """
     log = get_run_logger()
     await supersede(stage)

@@ -1,10 +1,9 @@
 """The scheduled validation: compare the stores, tell the control server, keep things going."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.states import State
-from pydantic import Field
 
 from tasks.artifacts import keep_page
 from tasks.control_plane import rollout, store_result
@@ -18,19 +17,14 @@ __all__ = ["validate"]
 
 
 @flow(name="validate", persist_result=False, validate_parameters=True)
-async def validate(
-    full: Annotated[
-        bool,
-        Field(
-            title="Everything",
-            description="Compare sealed blocks as well: every event that the stores hold.",
-        ),
-    ] = False,
-) -> State[Any]:
+async def validate(full: bool = False) -> State[Any]:
     """Reconcile journal, WebSocket and Supabase, and judge the result by the suites.
 
     A FAIL while a stage is under way is a breach: the control server lowers the flags at
     once, and the rollback starts by itself.
+
+    Args:
+        full: Compare sealed blocks as well: every event that the stores hold.
     """
     result = await compare_stores("validate", full=full)
     await keep_page("reconciliation", reconciliation_page(result), "Validation")

@@ -53,9 +53,17 @@ class PrefectApi:
         api_url: as ``PREFECT_API_URL``, ending in ``/api``.
         timeout_s: for every call.
         auth: ``user:password`` of a server with ``PREFECT_SERVER_API_AUTH_STRING``, or "".
+        transport: for tests.
     """
 
-    def __init__(self, api_url: str, *, timeout_s: float = 10.0, auth: str = "") -> None:
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        timeout_s: float = 10.0,
+        auth: str = "",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._url = api_url.rstrip("/")
         user, _, password = auth.partition(":")
         self._http = httpx.AsyncClient(
@@ -63,6 +71,7 @@ class PrefectApi:
             timeout=timeout_s,
             auth=(user, password) if auth else None,
             limits=httpx.Limits(max_connections=8),
+            transport=transport,
             trust_env=False,
         )
 

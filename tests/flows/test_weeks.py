@@ -1,0 +1,169 @@
+"""Weeks on a real Prefect: its server, its worker, its deployments, and its pages' calls."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+
+from crossfade.adapters.control import ControlClient
+from crossfade.errors import Refused
+from crossfade.local.prefect import DEPLOYMENTS, ROLLBACK, VALIDATE, WEEKS
+from crossfade.local.prefect_api import Form, PrefectApi
+from tests.flows.world import FlowWorld
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(120)]
+
+WAIT_S = 60.0
+Found = TypeVar("Found")
+
+
+async def until(look: Callable[[], Awaitable[Found | None]], what: str) -> Found:
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        if (found := await look()) is not None:
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{what} did not come within {WAIT_S:g} s")
+
+
+async def reach(control: ControlClient, *phases: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        found = await control.rollout()
+        return found if found is not None and found["phase"] in phases else None
+
+    return await until(look, f"phase {' or '.join(phases)}")
+
+
+async def form_of(api: PrefectApi, run_id: str, after: str = "") -> Form:
+    async def look() -> Form | None:
+        found = await api.form(run_id)
+        return found if found is not None and found.expires != after else None
+
+    return await until(look, "the form")
+
+
+async def run_of(api: PrefectApi, deployment: str, since: set[str]) -> str:
+    async def look() -> str | None:
+        runs = await api.runs(deployments=[deployment])
+        return next((run["id"] for run in runs if run["id"] not in since), None)
+
+    return await until(look, f"a run of {deployment}")
+
+
+async def known_runs(api: PrefectApi, deployment: str) -> set[str]:
+    return {run["id"] for run in await api.runs(deployments=[deployment])}
+
+
+async def test_every_deployment_is_there(world: FlowWorld, api: PrefectApi) -> None:
+    found = await api.deployments()
+    assert set(found) == set(DEPLOYMENTS)
+    assert all(one["description"] and one["tags"] for one in found.values())
+    assert [found[name]["parameters"]["stage"] for name in WEEKS] == [0, 1, 2]
+    limits = found[VALIDATE]["concurrency_options"]
+    assert limits["collision_strategy"] == "CANCEL_NEW"
+    assert found[VALIDATE]["schedules"][0]["schedule"]["interval"] == 86_400.0
+    # No path of this machine is in a deployment.
+    assert str(world.folder) not in str(found)
+    assert all(not one["pull_steps"] for one in found.values())
+
+
+async def test_a_week_from_begin_to_approval(
+    rollout: FlowWorld, control: ControlClient, api: PrefectApi
+) -> None:
+    run_id = await api.run(WEEKS[0])
+    form = await form_of(api, run_id)
+    waiting = await control.rollout()
+    assert waiting is not None
+    assert waiting["phase"] == "awaiting_approval"
+    assert waiting["evidence_hash"] in form.description
+    assert "| delivery |" in form.description
+    assert set(form.required) == {"decision", "approver"}
+    assert form.fields["decision"]["enum"] == ["approve", "reject", "extend"]
+    assert [one.run_id for one in await api.waiting(WEEKS)] == [run_id]
+    # What the page refuses, Prefect refuses.
+    with pytest.raises(Refused, match="form"):
+        await api.answer(run_id, {"decision": "perhaps", "approver": "Ada"})
+    # Too many tickets: the control server refuses, and the form is there again.
+    answer = {"decision": "approve", "approver": "Ada", "comment": "fine", "feedback": "fast"}
+    await api.answer(run_id, {**answer, "tickets": 50})
+    again = await form_of(api, run_id, after=form.expires)
+    assert "50 support tickets" in again.description
+    await api.answer(run_id, {**answer, "tickets": 2})
+    run = await api.wait(run_id, WAIT_S)
+    assert (run["state_type"], run["state"]["message"]) == ("COMPLETED", "week-1 was approved")
+    passed = await control.rollout()
+    assert passed is not None
+    assert (passed["phase"], passed["stage"]) == ("ready", 1)
+    approval = passed["approvals"][0]
+    assert (approval["approver"], approval["tickets"]) == ("Ada", 2)
+    assert approval["comment"] == "fine\nUser feedback: fast"
+    assert approval["evidence_hash"] == waiting["evidence_hash"]
+    pages = await api.artifacts("reconciliation")
+    assert "120 events checked" in pages[0]["data"]
+
+
+async def test_a_rejected_approval_holds_the_rollout(
+    rollout: FlowWorld, control: ControlClient, api: PrefectApi
+) -> None:
+    run_id = await api.run(WEEKS[0])
+    await form_of(api, run_id)
+    await api.answer(run_id, {"decision": "reject", "approver": "Ada", "comment": "not yet"})
+    run = await api.wait(run_id, WAIT_S)
+    assert run["state_type"] == "FAILED"
+    assert "rejected by Ada: not yet" in run["state"]["message"]
+    held = await control.rollout()
+    assert held is not None
+    assert held["phase"] == "held"
+    assert held["approvals"] == []
+
+
+async def test_a_breach_takes_back_a_waiting_week_by_itself(
+    rollout: FlowWorld, control: ControlClient, api: PrefectApi
+) -> None:
+    week = await api.run(WEEKS[0])
+    await form_of(api, week)
+    before = await known_runs(api, ROLLBACK)
+    rollout.project.stop(signal.SIGKILL)
+    try:
+        rollout.cast.breaker = "open"
+        taken = await reach(control, "rolling_back", "rolled_back")
+        assert "breaker" in taken["reason"]
+        back = await run_of(api, ROLLBACK, before)
+        run = await api.wait(back, WAIT_S)
+    finally:
+        rollout.project.start()
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert "journal × websocket: pass" in run["state"]["message"]
+    assert (await api.wait(week, WAIT_S))["state_type"] == "CANCELLED"
+    assert await api.form(week) is None
+    rolled_back = await control.rollout()
+    assert rolled_back is not None
+    assert rolled_back["phase"] == "rolled_back"
+    incident = (await control.incidents())[0]
+    assert incident["figures"]["missing"] == 0
+    assert incident["figures"]["arrived_after_ms"] > 0
+    assert len(await known_runs(api, ROLLBACK) - before) == 1
+
+
+async def test_a_killed_worker_and_run_go_on_and_do_nothing_twice(
+    rollout: FlowWorld, control: ControlClient, api: PrefectApi
+) -> None:
+    rollout.cast.follow = False
+    run_id = await api.run(WEEKS[0])
+    await reach(control, "ramping")
+    rollout.worker.kill(group=True)
+    assert (await api.read(run_id))["state_type"] == "RUNNING"
+    rollout.cast.follow = True
+    rollout.worker.start()
+    form = await form_of(api, run_id)
+    await api.answer(run_id, {"decision": "approve", "approver": "Ada"})
+    run = await api.wait(run_id, WAIT_S)
+    assert run["state_type"] == "COMPLETED"
+    assert form.run_id == run_id
+    verbs = [row["verb"] for row in await control.audit()]
+    assert verbs == [
+        "start", "begin", "preflight", "applied", "soaked", "reconciled", "approve"
+    ]  # fmt: skip

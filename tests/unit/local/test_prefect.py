@@ -1,0 +1,74 @@
+"""Command lines and environments of Prefect in the embedded stack."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from crossfade.errors import StackError
+from crossfade.local import prefect
+
+INHERITED = {
+    "PATH": "/bin",
+    "PREFECT_API_KEY": "somebody's",
+    "PREFECT_PROFILE": "work",
+    "CROSSFADE_CONTROL__URL": "http://elsewhere",
+    "PYTHONPATH": "/own",
+}
+
+
+def test_server(tmp_path: Path) -> None:
+    command, environment = prefect.server(tmp_path, 4201, inherited=INHERITED)
+    assert command[:5] == (sys.executable, "-m", "prefect", "server", "start")
+    assert command[5:9] == ("--host", "127.0.0.1", "--port", "4201")
+    assert environment["PATH"] == "/bin"
+    assert environment["PREFECT_HOME"] == str(tmp_path)
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert environment["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
+    for name in ("PREFECT_API_KEY", "PREFECT_PROFILE", "CROSSFADE_CONTROL__URL"):
+        assert name not in environment
+
+
+def test_worker_tells_its_runs_where_the_settings_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, environment = prefect.worker(
+        tmp_path, "http://p/api", Path("crossfade.toml"), "pool", inherited=INHERITED
+    )
+    assert command[-4:] == ("--pool", "pool", "--name", prefect.worker_name("pool"))
+    assert environment["CROSSFADE_SETTINGS"] == str(tmp_path / "crossfade.toml")
+    assert environment["PREFECT_WORKER_QUERY_SECONDS"] == "1"
+    code, own = environment["PYTHONPATH"].split(":")
+    assert (Path(code) / "flows").is_dir()
+    assert own == "/own"
+
+
+def test_weeks_by_stage() -> None:
+    assert prefect.week_deployment(0) == "rollout-week/week-1"
+    assert prefect.week_deployment(2) == "rollout-week/week-3"
+    for stage in (-1, 3):
+        with pytest.raises(StackError, match="has no deployment"):
+            prefect.week_deployment(stage)
+
+
+async def test_deploy_that_fails_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "crossfade.toml"
+    broken.write_text("[prefect]\nwrong = 1\n")
+    with pytest.raises(StackError, match=r"prefect\.wrong: unknown setting"):
+        await prefect.deploy(
+            tmp_path, "http://127.0.0.1:9/api", broken, "pool", inherited=INHERITED, timeout_s=60
+        )
+
+
+async def test_deploy_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    file = tmp_path / "crossfade.toml"
+    file.touch()
+    with pytest.raises(StackError, match=r"not made within 0\.2 s"):
+        await prefect.deploy(
+            tmp_path, "http://127.0.0.1:9/api", file, "pool", inherited=INHERITED, timeout_s=0.2
+        )
+
+
+def test_prefect_file_is_the_checkouts() -> None:
+    assert prefect.prefect_file() == Path(__file__).parents[3] / "prefect.yaml"

@@ -1,0 +1,43 @@
+"""A form's key binds an answer to what its person saw."""
+
+import math
+import time
+
+import pytest
+
+from tasks.approval import ApprovalForm, FormKey, _comment, _seconds_left
+
+
+def test_round_trip() -> None:
+    key = FormKey(3, 2, "ab12")
+    assert FormKey.parse(str(key)) == key
+    assert FormKey.parse(str(FormKey(1, 1, ""))) == FormKey(1, 1, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "approval-1-1-ab", "approval-0001-1-XY", "x-approval-0001-1-a"]
+)
+def test_other_keys_are_not_ours(text: str) -> None:
+    assert FormKey.parse(text) is None
+
+
+def test_latest_is_by_number() -> None:
+    keys = {"7", "approval-0002-1-ff", "approval-0010-2-aa", "approval-0009-3-zz"}
+    assert FormKey.latest(keys) == FormKey(10, 2, "aa")
+    assert FormKey.latest({"7"}) is None
+    assert FormKey.latest(()) is None
+
+
+def test_feedback_goes_with_the_comment() -> None:
+    def form(comment: str, feedback: str) -> ApprovalForm:
+        return ApprovalForm(decision="approve", approver="Ada", comment=comment, feedback=feedback)
+
+    assert _comment(form("fine", "faster")) == "fine\nUser feedback: faster"
+    assert _comment(form("fine", "")) == "fine"
+    assert _comment(form("", "")) == ""
+
+
+def test_expiry_is_the_servers_deadline() -> None:
+    assert _seconds_left({"deadline_us": round((time.time() + 90) * 1e6)}) in (89, 90)
+    assert _seconds_left({"deadline_us": 1}) == 1
+    assert _seconds_left({"deadline_us": None}) == math.ceil(3 * 86_400)

@@ -1,0 +1,69 @@
+"""What is deployed: the file of the repository, with the settings' pool and schedules."""
+
+import copy
+import importlib
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+
+from crossfade.local.prefect import DEPLOYMENTS, prefect_file
+from tasks.deployment import adapted, pool_template
+
+DOCUMENT: dict[str, Any] = yaml.safe_load(prefect_file().read_text(encoding="utf-8"))
+
+
+def flow_of(entrypoint: str) -> Flow[..., Any]:
+    module, _, name = entrypoint.rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    assert isinstance(found, Flow)
+    return found
+
+
+def test_every_deployment_names_a_flow_and_its_parameters() -> None:
+    named = []
+    for one in DOCUMENT["deployments"]:
+        flow = flow_of(one["entrypoint"])
+        flow.validate_parameters(one["parameters"])
+        named.append(f"{flow.name}/{one['name']}")
+    assert tuple(named) == DEPLOYMENTS
+
+
+@pytest.mark.parametrize("one", DOCUMENT["deployments"], ids=lambda one: one["name"])
+def test_forms_are_for_people(one: dict[str, Any]) -> None:
+    schema = flow_of(one["entrypoint"]).parameters
+    for name, field in schema.properties.items():
+        assert field["title"], name
+        assert field["description"], name
+    assert one["description"].strip()
+    assert "crossfade" in one["tags"]
+
+
+def test_no_flow_file_hides_a_module() -> None:
+    folder = prefect_file().parent / "flows"
+    files = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    assert len(files) >= 5
+    for name in files:
+        assert name not in sys.stdlib_module_names
+        assert importlib.util.find_spec(name) is None, name
+
+
+def test_settings_replace_pool_and_intervals() -> None:
+    before = copy.deepcopy(DOCUMENT)
+    found = adapted(DOCUMENT, "other", {"validate": 7.5, "report": 60.0})
+    assert {one["work_pool"]["name"] for one in found["deployments"]} == {"other"}
+    intervals = {
+        one["name"]: [schedule["interval"] for schedule in one["schedules"]]
+        for one in found["deployments"]
+        if "schedules" in one
+    }
+    assert intervals == {"validate": [7.5], "report": [60.0]}
+    assert before == DOCUMENT
+
+
+def test_runs_start_in_one_step_and_outlive_their_worker() -> None:
+    variables = pool_template()["variables"]["properties"]
+    assert variables["command"]["default"] == f'"{sys.executable}" -m prefect.engine'
+    assert variables["stream_output"]["default"] is False

@@ -1,0 +1,58 @@
+"""How runs end."""
+
+from typing import Any
+
+import pytest
+
+from tasks import outcomes
+from tasks.control_plane import Step
+
+
+def step(phase: str) -> Step:
+    return Step("stopped", "because", 0.0, {"phase": phase}, {})
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        ("rolling_back", "CANCELLED"),
+        ("rolled_back", "CANCELLED"),
+        ("held", "FAILED"),
+        ("ready", "FAILED"),
+    ],
+)
+def test_stopped(phase: str, state: str) -> None:
+    found = outcomes.stopped(step(phase))
+    assert (found.type.value, found.message) == (state, "because")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"),
+    [
+        ("pass", "COMPLETED"),
+        ("inconclusive", "COMPLETED"),
+        ("error", "COMPLETED"),
+        ("fail", "FAILED"),
+    ],
+)
+def test_verdicts(verdict: str, state: str) -> None:
+    result: dict[str, Any] = {
+        "verdict": verdict,
+        "checked_events": 1_200,
+        "discrepancy_count": 3,
+    }
+    found = outcomes.validated(result, "")
+    assert found.type.value == state
+    assert found.message == f"{verdict}: 1,200 events checked, 3 discrepancies"
+    assert "fox goes on in place" in str(outcomes.validated(result, "fox").message)
+    figures = {"arrived_after_ms": 1_250.0, "reconciliation_verdict": verdict}
+    back = outcomes.rolled_back(figures)
+    assert back.type.value == state
+    assert "after 1.2 s" in str(back.message)
+    copied = outcomes.backfilled({"events_copied": 4}, result)
+    assert (copied.type.value, copied.message) == (state, f"events copied 4; afterwards: {verdict}")
+
+
+def test_finished_and_reported() -> None:
+    assert outcomes.finished(step("ready")).is_completed()
+    assert outcomes.reported("# Title\n\nmore").message == "Title"
