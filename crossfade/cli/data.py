@@ -1,5 +1,6 @@
 """Commands: publish, tail, classify."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +8,14 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
+from crossfade.cli.stack import run_interruptibly
 from crossfade.core.classification import Classifier, Rule
-from crossfade.local.input_lines import open_lines, parsed
-from crossfade.settings import ClassificationSettings
+from crossfade.local.input_lines import STANDARD_INPUT, open_lines, parsed
+from crossfade.settings import ClassificationSettings, Settings
 
 __all__ = ["register"]
 
@@ -23,7 +26,75 @@ FileArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
+    app.command()(publish)
     app.command()(classify)
+
+
+def publish(
+    file: FileArgument,
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.001, help="Events a second; default: as fast as it goes."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish a stream of JSON lines: {"id"?, "type", "time"?, "key"?, "data"}, one a line.
+
+    Each event is durable in the journal before the next ones are read; at a line that is not
+    an event it stops, and says how many before it are published. Repeating a file whose lines
+    have ids is harmless: an id is published once.
+
+    Example: tail -f events.jsonl | crossfade publish -
+    """
+    found = settings_for(settings, state)
+    raise typer.Exit(run_interruptibly(_publish(file, found, rate, as_json)))
+
+
+async def _publish(file: Path, settings: Settings, rate: float | None, as_json: bool) -> int:
+    from crossfade.local.replay import LineSource, Pace, replay
+    from crossfade.publisher import Publisher
+
+    bar = Progress(
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty() or as_json,
+    )
+    task = bar.add_task("published", total=None)
+    count = 0
+
+    def progress(published: int) -> None:
+        nonlocal count
+        count = published
+        bar.update(task, completed=published)
+
+    owed: dict[str, int] = {}
+    name = "standard input" if file == STANDARD_INPUT else str(file)
+    try:
+        with open_lines(file) as lines, bar:
+            async with Publisher(settings) as publisher:
+                source = LineSource(parsed(lines, name))
+                await replay(publisher, source, name, Pace(rate), progress)
+                owed = await publisher.close()
+    finally:
+        # Also on the way out of an error or an interruption: this much is durable.
+        _say_published(count, owed, as_json)
+    return 0
+
+
+def _say_published(count: int, owed: dict[str, int], as_json: bool) -> None:
+    if as_json:
+        typer.echo(orjson.dumps({"published": count, "owed": owed}).decode())
+        return
+    line = f"published {count:,} events"
+    if owed:
+        rest = ", ".join(f"{events:,} to {sink}" for sink, events in sorted(owed.items()))
+        line += f"; still owed: {rest} (in the journal; the next publisher goes on)"
+    typer.echo(line, err=True)
 
 
 def classify(

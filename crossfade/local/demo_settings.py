@@ -52,7 +52,7 @@ def demo_settings(options: DemoOptions) -> Settings:
             ),
             heuristics=False,
         ),
-        publisher=PublisherSettings(source=SOURCE),
+        publisher=PublisherSettings(source=SOURCE, drain_s=60.0),
         # The demo kills processes, not the machine.
         journal=JournalSettings(durability="os"),
         relay=RelaySettings(timeout_s=2.0, retry_initial_s=0.1, retry_max_s=1.0),

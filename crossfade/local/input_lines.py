@@ -1,22 +1,23 @@
 """JSON lines as people feed them in: a file, a compressed file, or standard input.
 
 One event a line: ``{"id"?, "type", "time"?, "key"?, "data"}``. Anything else is refused with
-the line's number, so that a wrong file is noticed at its first wrong line.
+the line's number, so that a wrong file is noticed at its first wrong line. What the fields
+may hold is checked where the event is made (``crossfade.drafting``).
 """
 
 import gzip
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from crossfade.core.canonical import parse_json
-from crossfade.core.event import check_text, parse_time
+from crossfade.core.event import check_text
 from crossfade.errors import InvalidEvent, UsageError
 
-__all__ = ["MAX_LINE_BYTES", "STANDARD_INPUT", "InputEvent", "open_lines", "parse_line", "parsed"]
+__all__ = ["MAX_LINE_BYTES", "STANDARD_INPUT", "InputLine", "open_lines", "parse_line", "parsed"]
 
 STANDARD_INPUT = Path("-")
 MAX_LINE_BYTES = 8_000_000
@@ -25,15 +26,19 @@ MAX_LINE_BYTES = 8_000_000
 _FIELDS = ("id", "type", "time", "key", "data")
 
 
-class InputEvent(NamedTuple):
-    """One line, parsed. ``id`` and ``time_us`` are None, ``key`` "" where the line has none."""
+class InputLine(NamedTuple):
+    """One event as it stands in the input: its line's number (from 1) and its fields."""
 
-    line: int
-    id: str | None
-    type: str
-    time_us: int | None
-    key: str
-    data: Any
+    number: int
+    fields: Mapping[str, Any]
+
+    @property
+    def type(self) -> str:
+        return str(self.fields["type"])
+
+    @property
+    def data(self) -> Any:
+        return self.fields["data"]
 
 
 @contextmanager
@@ -55,7 +60,7 @@ def open_lines(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def parsed(lines: IO[bytes], name: str) -> Iterator[InputEvent]:
+def parsed(lines: IO[bytes], name: str) -> Iterator[InputLine]:
     """The events of the lines, in order; empty lines are passed over.
 
     Raises:
@@ -76,7 +81,7 @@ def parsed(lines: IO[bytes], name: str) -> Iterator[InputEvent]:
         raise InvalidEvent(f"{name}: after line {number}: can not be read: {error}") from error
 
 
-def parse_line(number: int, line: bytes) -> InputEvent:
+def parse_line(number: int, line: bytes) -> InputLine:
     """Parse one line.
 
     Raises:
@@ -91,17 +96,8 @@ def parse_line(number: int, line: bytes) -> InputEvent:
     missing = _quoted(name for name in ("type", "data") if name not in value)
     if missing:
         raise InvalidEvent(f"field {missing} is missing")
-    time, key = value.get("time"), value.get("key")
-    if time is not None and not isinstance(time, str):
-        raise InvalidEvent(f"time: must be RFC 3339 text, not {type(time).__name__}")
-    return InputEvent(
-        line=number,
-        id=None if value.get("id") is None else check_text("id", value["id"]),
-        type=check_text("type", value["type"]),
-        time_us=None if time is None else parse_time(time),
-        key="" if key is None else check_text("key", key, empty=True),
-        data=value["data"],
-    )
+    check_text("type", value["type"])
+    return InputLine(number, value)
 
 
 def _quoted(names: Iterable[str]) -> str:

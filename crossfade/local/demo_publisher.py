@@ -1,0 +1,88 @@
+"""The demo's publisher: an application that publishes the flights, as a process of its own.
+
+It reads its pace from standard input (``rate N`` or ``rate max``, a line each) and writes how
+many events are durable to standard output, a JSON object a line. It ends when every event is
+published and nothing is owed to any side, or on SIGTERM.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import orjson
+
+from crossfade.adapters.supabase import SupabaseEventStore
+from crossfade.errors import CrossfadeError
+from crossfade.local.input_lines import open_lines, parsed
+from crossfade.local.replay import LineSource, Pace, replay
+from crossfade.ports import EventStore
+from crossfade.publisher import Publisher
+from crossfade.settings import Settings, load_settings
+from crossfade.testing import DroppingStore
+
+__all__ = ["main"]
+
+
+async def _run(options: argparse.Namespace, settings: Settings) -> None:
+    pace = Pace(rate=options.rate)
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    async with AsyncExitStack() as exits:
+        store: EventStore | None = None
+        if options.drop is not None:
+            inner = await exits.enter_async_context(SupabaseEventStore.for_publisher(settings))
+            store = DroppingStore(inner, lambda event: event.id == options.drop)
+        lines = exits.enter_context(open_lines(options.events))
+        publisher = await exits.enter_async_context(Publisher(settings, store=store))
+        listening = asyncio.create_task(_listen(pace))
+        exits.callback(listening.cancel)
+        source = LineSource(itertools.islice(parsed(lines, str(options.events)), options.limit))
+        await replay(publisher, source, str(options.events), pace, _tell)
+        # Leaving the publisher waits until nothing is owed any more.
+
+
+def _tell(published: int) -> None:
+    sys.stdout.buffer.write(orjson.dumps({"published": published}) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def _listen(pace: Pace) -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async for line in reader:
+        word, _, value = line.decode().strip().partition(" ")
+        if word == "rate":
+            pace.rate = None if value == "max" else float(value)
+
+
+def main() -> int:
+    """Entry point; exit status 1 when it could not publish everything."""
+    parser = argparse.ArgumentParser(description="The demo's publisher.")
+    parser.add_argument("--settings", type=Path, required=True)
+    parser.add_argument("--events", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--rate", type=float, default=None)
+    parser.add_argument("--drop", default=None, help="sabotage: this id never reaches Supabase")
+    options = parser.parse_args()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(_run(options, load_settings(options.settings, os.environ)))
+    except CrossfadeError as error:
+        sys.stderr.write(f"publisher: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
