@@ -9,7 +9,7 @@ import psycopg
 from crossfade.local.supabase.database import Pool, acting_as
 from crossfade.local.supabase.gateway import Identity
 
-__all__ = ["may_read", "may_write", "replayed"]
+__all__ = ["MAX_REPLAY", "may_read", "may_write", "replayed"]
 
 MAX_REPLAY = 25
 

@@ -11,7 +11,14 @@ from psycopg import AsyncConnection, sql
 
 from crossfade.local.supabase.gateway import Identity
 
-__all__ = ["DatabaseGone", "NoConnectionFree", "Pool", "acting_as"]
+__all__ = [
+    "ANON_TIMEOUT_MS",
+    "OTHER_TIMEOUT_MS",
+    "DatabaseGone",
+    "NoConnectionFree",
+    "Pool",
+    "acting_as",
+]
 
 ANON_TIMEOUT_MS = 3_000
 OTHER_TIMEOUT_MS = 8_000
@@ -114,8 +121,3 @@ async def acting_as(
         ]
         await connection.execute(sql.SQL("select ") + sql.SQL(", ").join(calls))
         yield
-
-
-def first_line(error: Any) -> str:
-    """The first line of an error's text."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossfade.local.supabase.gateway import Refusal
 
-__all__ = ["FaultMiddleware", "Faults"]
+__all__ = ["FaultMiddleware", "Faults", "is_loopback"]
 
 _LOOPBACK = {"127.0.0.1", "::1"}
 

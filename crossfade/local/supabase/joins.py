@@ -13,7 +13,7 @@ from crossfade.local.supabase.gateway import Gateway, Identity
 from crossfade.local.supabase.tokens import Claims, TokenFault
 from crossfade.local.supabase.wire import PREFIX, ClientMessage
 
-__all__ = ["Join", "JoinRefused", "check_join", "unreadable"]
+__all__ = ["DATABASE_ERRORS", "Join", "JoinRefused", "check_join", "remaining_s", "unreadable"]
 
 DATABASE_ERRORS = (psycopg.Error, DatabaseGone, NoConnectionFree)
 

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Broadcast", "ClientMessage", "Version", "decode", "encode_broadcast", "encode_reply"]
+__all__ = [
+    "PREFIX",
+    "Broadcast",
+    "ClientMessage",
+    "Version",
+    "decode",
+    "encode_broadcast",
+    "encode_reply",
+]
 
 Version = Literal["1.0.0", "2.0.0"]
 PREFIX = "realtime:"

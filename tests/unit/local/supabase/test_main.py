@@ -1,0 +1,52 @@
+"""What the stand-in's entry point says when it can not start."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from crossfade.local.keys import make_keys, new_secret
+from crossfade.local.supabase.__main__ import main
+
+
+def settings(folder: Path, url: str, database_url: str, secret: str | None = None) -> list[str]:
+    secret = new_secret() if secret is None else secret
+    keys = make_keys(new_secret())
+    path = folder / "crossfade.toml"
+    path.write_text(
+        f'[supabase]\nurl = "{url}"\nanon_key = "{keys.anon}"\n'
+        f'service_role_key = "{keys.service_role}"\ndatabase_url = "{database_url}"\n'
+        f'[stack]\njwt_secret = "{secret}"\n'
+    )
+    return ["--settings", str(path)]
+
+
+@pytest.fixture(autouse=True)
+def _no_signal_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+
+def test_everything_missing_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(settings(tmp_path, "https://x.supabase.co", "", "short")) == 2
+    errors = capsys.readouterr().err
+    for name in ("supabase.database_url", "stack.jwt_secret", "supabase.url"):
+        assert name in errors
+
+
+def test_a_taken_port_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(settings(tmp_path, f"http://127.0.0.1:{port}", "postgresql://x")) == 2
+    assert f"port {port} for the stand-in is taken" in capsys.readouterr().err
+
+
+def test_a_missing_database_is_said_without_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"postgresql://postgres:hunter2@/x?host={tmp_path}"
+    assert main(settings(tmp_path, "http://127.0.0.1:0", url)) == 1
+    errors = capsys.readouterr().err
+    assert "embedded database can not be prepared" in errors
+    assert "hunter2" not in errors
