@@ -1,9 +1,219 @@
 """Commands: reconcile."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import orjson
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
+from crossfade.comparison import Progress as Report
+from crossfade.core.event import Position
+from crossfade.core.reconciliation import STORES, Kind, Reconciliation
+from crossfade.core.verdict import Verdict
+from crossfade.explain import Explanation, explain, row_to_json
+from crossfade.reconcile import reconcile as run_reconciliation
+from crossfade.settings import Settings
 
 __all__ = ["register"]
+
+AGREE, DIFFER, UNCHECKED = 0, 1, 2
+_PHASES = {
+    "outline": "reading what the journal holds",
+    "compare": "comparing blocks",
+    "recheck": "looking again",
+    "seal": "sealing what agrees",
+}
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
+    app.command()(reconcile)
+
+
+def reconcile(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Compare sealed blocks as well: everything ever published."),
+    ] = False,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--store", help="Compare the journal with this store only (websocket, supabase)."
+        ),
+    ] = None,
+    category: Annotated[
+        list[str] | None, typer.Option("--category", help="Only events of this category.")
+    ] = None,
+    position: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="POSITION",
+            help="Show one event side by side in all stores; "
+            "POSITION is source/epoch/topic/partition/sequence.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Hold journal, WebSocket and Supabase against each other, event by event.
+
+    Names every event that one of them lacks, doubles or holds otherwise. Exit status: 0 they
+    agree, 1 they differ, 2 it could not be checked.
+    """
+    chosen = settings_for(settings, state)
+    if position is not None:
+        raise typer.Exit(_explain(chosen, Position.parse(position), json))
+    with _progress(quiet=json) as report:
+        result = run_reconciliation(
+            chosen,
+            full=full,
+            stores=tuple(store) if store else STORES,
+            categories=tuple(category) if category else None,
+            progress=report,
+        )
+    if json:
+        _write_json(result.to_json())
+    else:
+        _show(result, Console())
+    raise typer.Exit(_status(result))
+
+
+def _status(result: Reconciliation) -> int:
+    if result.verdict is Verdict.FAIL or (
+        result.verdict is Verdict.PASS and result.discrepancy_count
+    ):
+        return DIFFER
+    return AGREE if result.verdict is Verdict.PASS else UNCHECKED
+
+
+def _show(result: Reconciliation, console: Console) -> None:
+    if result.stores:
+        console.print(_stores_table(result))
+    for name, text in result.errors.items():
+        console.print(f"{name}: {text}", style="red", markup=False, soft_wrap=True)
+    for one in result.discrepancies:
+        console.print(
+            f"{one.kind.value.replace('_', ' ')} in {one.store}: {one.position}  {one.type}  "
+            f"[{one.severity}] {one.detail}",
+            style="red" if one.severity == "critical" else "yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    more = result.discrepancy_count - len(result.discrepancies)
+    if more > 0:
+        console.print(f"… and {more:,} more")
+    blocks = result.blocks
+    console.print(
+        f"{result.verdict.value.upper()}: {result.checked_events:,} events in {blocks.checked:,} "
+        f"blocks compared in {result.duration_ms / 1000:.2f} s, {blocks.differing:,} blocks "
+        f"differ, {blocks.sealed:,} sealed, {result.discrepancy_count:,} discrepancies",
+        style="green" if _status(result) == AGREE else "bold",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _stores_table(result: Reconciliation) -> Table:
+    kinds = [kind.value for kind in Kind]
+    table = Table()
+    table.add_column("store")
+    columns = ["expected", "present", *kinds, "in_flight"]
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    for store, count in result.stores.items():
+        label = f"{store} (live, informative)" if store == "realtime" else store
+        cells = []
+        for name in columns:
+            value = int(getattr(count, name))
+            wrong = name in kinds and value and store != "realtime"
+            cells.append(f"[red]{value:,}[/red]" if wrong else f"{value:,}")
+        table.add_row(label, *cells)
+    return table
+
+
+def _explain(settings: Settings, position: Position, json: bool) -> int:
+    found = explain(settings, position)
+    if json:
+        _write_json(found.to_json())
+    else:
+        _show_explanation(found, Console())
+    if found.discrepancies:
+        return DIFFER
+    return AGREE if found.is_judged else UNCHECKED
+
+
+def _show_explanation(found: Explanation, console: Console) -> None:
+    table = Table(title=_plain(found.position), title_justify="left", show_lines=True)
+    table.add_column("")
+    columns = [
+        (store if not index else f"{store}, again", row_to_json(row))
+        for store, rows in found.rows.items()
+        for index, row in enumerate(rows)
+    ]
+    for name, _ in columns:
+        table.add_column(name, overflow="fold")
+    for field in columns[0][1] if columns else ():
+        values = (row[field] for _, row in columns)
+        table.add_row(field.replace("_", " "), *(_plain(value) for value in values))
+    if columns:
+        console.print(table)
+    for store, rows in found.rows.items():
+        if not rows:
+            console.print(f"{store}: does not hold it", markup=False, highlight=False)
+    for name, text in found.errors.items():
+        console.print(f"{name}: {text}", style="red", markup=False, soft_wrap=True)
+    for note in found.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    for one in found.discrepancies:
+        console.print(
+            f"{one.kind.value.replace('_', ' ')} in {one.store}: {one.detail}",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+    if found.is_judged and not found.discrepancies:
+        console.print("no discrepancy", style="green")
+
+
+def _plain(value: object) -> Text:
+    """A cell as it is: no markup, and nothing that a terminal would obey."""
+    text = "–" if value is None else str(value)
+    return Text("".join(one if one.isprintable() else "\ufffd" for one in text))
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Report | None]:
+    """A bar on standard error when that is a terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("")
+
+        def report(phase: str, done: int, total: int) -> None:
+            bar.update(task, description=_PHASES.get(phase, phase), completed=done, total=total)
+
+        yield report
+
+
+def _write_json(value: object) -> None:
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))

@@ -1,0 +1,182 @@
+"""The command: exit statuses, what it prints, and what it does not import."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner, Result
+
+import crossfade.cli.reconcile as command
+from crossfade.cli import app
+from crossfade.core.verdict import Verdict
+from crossfade.errors import InvalidEvent, UsageError
+from tests.reconciliation_data import World, make_event, stream
+
+LOST = stream("critical", 3)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Stores that the command finds by a settings file; Supabase is the double."""
+    (tmp_path / "crossfade.toml").write_text(
+        '[journal]\npath = "journal.db"\n[tap]\npath = "tap.db"\n'
+        '[reconcile]\nblock = 8\nrecheck_s = 0.0\nstate = "seals.db"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    with World(tmp_path, now_us=1_700_000_000_000_000) as made:  # in the past by the real clock
+        monkeypatch.setattr("crossfade.comparison.SupabaseReader", lambda settings: made.supabase)
+        yield made
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["reconcile", *arguments])
+
+
+def test_agreeing_stores_are_status_0(world: World) -> None:
+    world.fill(LOST, 20)
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert "PASS: 20 events in 3 blocks compared" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines() if "supabase" in line]
+    assert rows[0][3:7] == ["20", "│", "20", "│"]
+
+
+def test_differing_stores_are_status_1_and_every_event_is_named(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.drop("supabase", events[3])
+    world.alter("websocket", events[4], forged=False, data="{}")
+    result = run("--full")
+    assert result.exit_code == 1
+    assert "missing in supabase: app/1/critical/3/4  flight.departed  [critical]" in result.stdout
+    assert "altered in websocket: app/1/critical/3/5" in result.stdout
+    assert "FAIL: 20 events" in result.stdout
+    assert "2 discrepancies" in result.stdout
+
+
+def test_tolerated_differences_are_differences(world: World) -> None:
+    events = world.fill(stream("system", 1), 2_000)
+    world.drop("supabase", events[3])
+    result = run("--json")
+    value = orjson.loads(result.stdout)
+    assert (value["verdict"], value["discrepancy_count"]) == ("pass", 1)
+    assert result.exit_code == 1
+
+
+def test_what_can_not_be_checked_is_status_2(world: World) -> None:
+    assert run().exit_code == 2  # nothing published
+    world.fill(LOST, 20)
+    world.supabase.broken = "digests"
+    result = run()
+    assert result.exit_code == 2
+    assert "supabase: digests: no answer in time" in result.stdout
+    assert "ERROR: 20 events" in result.stdout
+
+
+def test_json_is_the_protocols_and_nothing_else(world: World) -> None:
+    world.fill(LOST, 20)
+    value = orjson.loads(run("--json").stdout)
+    assert value["verdict"] == "pass"
+    assert value["trigger"] == "cli"
+    assert value["stores"]["supabase"]["present"] == 20
+
+
+def test_filters(world: World) -> None:
+    lost = world.fill(LOST, 20)
+    quiet = world.fill(stream("system", 1), 20)
+    world.drop("supabase", lost[0])
+    world.drop("websocket", quiet[0])
+    one = orjson.loads(run("--json", "--store", "supabase").stdout)
+    assert [found["store"] for found in one["discrepancies"]] == ["supabase"]
+    one = orjson.loads(run("--json", "--category", "system").stdout)
+    assert [found["category"] for found in one["discrepancies"]] == ["system"]
+    wrong = run("--store", "mongodb")
+    assert isinstance(wrong.exception, UsageError)
+    assert "there are journal, websocket, supabase" in str(wrong.exception)
+
+
+def test_explain_shows_one_event_side_by_side(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.alter("supabase", events[3], forged=False, data='{"note":"[bold]x","bell":1}')
+    world.deliver(events[3], ["websocket"])
+    result = run("--explain", "app/1/critical/3/4")
+    assert result.exit_code == 1
+    header = next(line for line in result.stdout.splitlines() if "journal" in line)
+    assert header.split() == [
+        "┃", "┃", "journal", "┃", "websocket", "┃", "websocket,", "again", "┃", "realtime", "┃",
+        "supabase", "┃",
+    ]  # fmt: skip
+    assert '{"note":"[bold]x","bell":1}' in result.stdout
+    assert "duplicated in websocket: delivered 2 times" in result.stdout
+    assert "altered in supabase: data: not as in journal" in result.stdout
+    value = orjson.loads(run("--json", "--explain", "app/1/critical/3/4").stdout)
+    assert [len(value["stores"][name]) for name in ("journal", "websocket")] == [1, 2]
+    assert value["stores"]["supabase"][0]["checksum"] == value["stores"]["journal"][0]["hash"]
+    assert {one["kind"] for one in value["discrepancies"]} == {"duplicated", "altered"}
+
+
+def test_explain_of_what_is_right_absent_or_foreign(world: World) -> None:
+    world.fill(LOST, 20)
+    fine = run("--explain", "app/1/critical/3/4")
+    assert (fine.exit_code, "no discrepancy" in fine.stdout) == (0, True)
+    beyond = run("--explain", "app/1/critical/3/21")
+    assert (beyond.exit_code, "the journal's stream ends at 20" in beyond.stdout) == (2, True)
+    world.insert_phantom("supabase", make_event(LOST, 21))
+    assert run("--explain", "app/1/critical/3/21").exit_code == 1
+    unknown = run("--explain", "app/1/nothing/3/4")
+    assert (unknown.exit_code, "no such stream" in unknown.stdout) == (2, True)
+    malformed = run("--explain", "4")
+    assert isinstance(malformed.exception, InvalidEvent)
+
+
+def test_explain_says_why_a_store_need_not_hold_it(world: World) -> None:
+    world.fill(stream("system", 1), 5, routed=False)
+    result = run("--explain", "app/1/system/1/4")
+    assert result.exit_code == 0
+    assert "Supabase is not owed it" in result.stdout
+    assert "supabase: does not hold it" in result.stdout
+
+
+def test_explain_does_not_judge_what_is_in_flight(world: World) -> None:
+    world.publish(LOST, 1)
+    world.journal.execute("UPDATE events SET committed_us = 4000000000000000")
+    world.journal.commit()
+    result = run("--explain", "app/1/critical/3/1")
+    assert result.exit_code == 2
+    assert "in flight" in result.stdout
+    assert "no discrepancy" not in result.stdout
+
+
+def test_explain_names_stores_that_can_not_be_read(world: World) -> None:
+    events = world.fill(LOST, 5)
+    world.supabase.broken = "rows"
+    result = run("--explain", str(events[0].position))
+    assert result.exit_code == 2
+    assert "supabase: rows: no answer in time" in result.stdout
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, crossfade.cli;"
+        "print([m for m in ('great_expectations', 'pandas', 'prefect') if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_status_of_every_verdict() -> None:
+    from crossfade.core.reconciliation import Reconciliation
+
+    def status(verdict: Verdict, count: int = 0) -> int:
+        result = Reconciliation(at_us=0, duration_ms=0, verdict=verdict, discrepancy_count=count)
+        return command._status(result)
+
+    assert status(Verdict.PASS) == 0
+    assert status(Verdict.PASS, 1) == status(Verdict.FAIL, 1) == 1
+    assert status(Verdict.INCONCLUSIVE, 1) == status(Verdict.ERROR) == 2
