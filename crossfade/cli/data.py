@@ -1,5 +1,6 @@
 """Commands: publish, tail, classify."""
 
+import logging
 import sys
 from collections import Counter
 from pathlib import Path
@@ -56,6 +57,8 @@ async def _publish(file: Path, settings: Settings, rate: float | None, as_json: 
     from crossfade.local.replay import LineSource, Pace, replay
     from crossfade.publisher import Publisher
 
+    # What goes wrong for good is told in one line at the end; the rest mends itself.
+    logging.basicConfig(level=logging.ERROR)
     bar = Progress(
         "{task.description}",
         BarColumn(),
