@@ -146,6 +146,7 @@ def open_engine(url: str) -> Engine:
         SettingsError: the URL is not one, the database can not be opened, or it was
             written by a later version.
     """
+    engine: Engine | None = None
     try:
         target = make_url(url)
         sqlite = target.get_backend_name() == "sqlite"
@@ -156,12 +157,16 @@ def open_engine(url: str) -> Engine:
         )
         if sqlite:
             _tune_sqlite(engine)
-        with engine.connect().execution_options(write=True) as connection, connection.begin():
+        with engine.execution_options(write=True).begin() as connection:
             _metadata.create_all(connection)
             _check_version(connection.execute(_VERSION).scalar())
             if connection.execute(_VERSION).scalar() is None:
                 connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))
-    except (ArgumentError, SQLAlchemyError, ModuleNotFoundError) as error:
+    except (ArgumentError, SQLAlchemyError, ModuleNotFoundError, SettingsError) as error:
+        if engine is not None:
+            engine.dispose()
+        if isinstance(error, SettingsError):
+            raise
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise SettingsError([f"control.database_url: can not be opened: {reason}"]) from error
     return engine

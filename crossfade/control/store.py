@@ -149,7 +149,11 @@ class RolloutStore:
         with self._engine.begin() as connection:
             rows = connection.execute(query).mappings().all()
         return [
-            {**{key: row[key] for key in row if key != "document"}, **orjson.loads(row["document"])}
+            {
+                # Column names are a subclass of str, which orjson refuses as keys.
+                **{str(key): row[key] for key in row if key != "document"},
+                **orjson.loads(row["document"]),
+            }
             for row in rows
         ]
 
