@@ -103,5 +103,4 @@ class Observations:
     def _fit(self, rollout: Rollout | None) -> None:
         targets = [] if rollout is None else [stage.targets for stage in rollout.plan.stages]
         longest_s = max((max(one.error_for_s, one.latency_for_s) for one in targets), default=0.0)
-        self.windows.width_us = window_width_us(targets)
-        self.windows.keep_us = _KEEP_US + round(longest_s * 2e6)
+        self.windows.fit(window_width_us(targets), _KEEP_US + round(longest_s * 2e6))

@@ -196,6 +196,11 @@ class TelemetryWindows:
         for instance in instances:
             self.instances[instance.report.instance] = instance
 
+    def fit(self, width_us: int, keep_us: int) -> None:
+        """Change the width of windows, the open one's too, and for how long they are kept."""
+        self.width_us, self.keep_us = width_us, keep_us
+        self._open.to_us = min(self._open.to_us, self._open.from_us + width_us)
+
     def begin(self, since_us: int, now_us: int) -> None:
         """Start the total anew: only what is reported after ``since_us`` counts."""
         self.cut(now_us)

@@ -95,11 +95,11 @@ def running(tmp_path: Path) -> Running:
 
     @asynccontextmanager
     async def run(
-        prefect: httpx.AsyncBaseTransport | None = None, **changes: Any
+        transport: httpx.AsyncBaseTransport | None = None, **changes: Any
     ) -> AsyncIterator[tuple[ControlServer, ControlClient, HeldClock]]:
         settings = settings_in(tmp_path, **changes)
         async with (
-            ControlServer(settings, clock=clock, prefect_transport=prefect) as server,
+            ControlServer(settings, clock=clock, prefect_transport=transport) as server,
             client_of(server, settings) as client,
         ):
             yield server, client, clock
