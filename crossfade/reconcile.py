@@ -14,8 +14,8 @@ from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.stores.seals import SealStore
 from crossfade.comparison import Comparison, Progress, covered_by, open_readers
 from crossfade.core.digest import BlockDigest
-from crossfade.core.event import Stream
-from crossfade.core.reconciliation import STORES, Discrepancy, Reconciliation
+from crossfade.core.event import Event, Stream
+from crossfade.core.reconciliation import STORES, Discrepancy, Evidence, Reconciliation
 from crossfade.core.reconciliation_plan import (
     Block,
     JournalStream,
@@ -36,6 +36,8 @@ __all__ = ["reconcile"]
 
 PHANTOM_ROWS = 1_000
 """Rows beyond the journal's head that are looked at together."""
+SAMPLE_EVENTS = 500
+"""Events whose shape the expectations look at."""
 
 
 class _Beyond(NamedTuple):
@@ -180,7 +182,7 @@ class _Run:
         finally:
             if state is not None:
                 state.close()
-        return tally.result(
+        result = tally.result(
             stores=comparison.stores,
             at_us=self._at_us,
             duration_ms=float(self._clock.monotonic_ms() - self._started_ms),
@@ -191,6 +193,17 @@ class _Run:
             foreign=_foreign(comparison, outline),
             count_realtime="realtime" in comparison.extents,
         )
+        evidence = Evidence(
+            stores=comparison.stores,
+            rollups=tally.rollups(),
+            sample=_sample(comparison, streams.values()),
+            categories=self._settings.classification.categories,
+            topics=self._settings.topics,
+            exact=self._options.exact,
+            tolerance=self._options.tolerance,
+            max_event_bytes=self._settings.publisher.max_event_bytes,
+        )
+        return replace(result, evidence=evidence)
 
     def _cycle(
         self,
@@ -298,6 +311,18 @@ class _Run:
                 if sequence not in journalled and self._takes(row.event.category):
                     head = facts.head if facts else None
                     yield phantom(row, place.store, head, self._options.exact)
+
+
+def _sample(comparison: Comparison, streams: Collection[JournalStream]) -> tuple[Event, ...]:
+    """The newest judged events of each stream, some ``SAMPLE_EVENTS`` in all."""
+    each = max(1, SAMPLE_EVENTS // max(1, len(streams)))
+    return tuple(
+        row.event
+        for facts in islice(streams, SAMPLE_EVENTS)
+        for row in comparison.journal.rows(
+            facts.stream, max(facts.floor, facts.watermark - each + 1), facts.watermark
+        )
+    )
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

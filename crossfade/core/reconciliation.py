@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from crossfade.core.event import Event
 from crossfade.core.verdict import Verdict, worst
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Blocks",
     "CategoryCount",
     "Discrepancy",
+    "Evidence",
     "Kind",
     "Reconciliation",
     "Rollup",
@@ -136,7 +138,7 @@ class Rollup(NamedTuple):
 
     ``expected`` is what the other stores say it must hold (uncovered events left out),
     ``held`` what it holds of it, each once; the totals are their sums of content hashes
-    modulo 2^64. Not part of the JSON: it is what the expectations judge.
+    modulo 2^64.
     """
 
     topic: str
@@ -148,6 +150,26 @@ class Rollup(NamedTuple):
     held: int
     expected_total: int
     held_total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the suites of expectations judge; it does not travel with the result's JSON.
+
+    ``rollups`` has a row per compared stream and store in ``stores``; ``sample`` are the newest
+    events of the journal that were old enough to be judged. The rest is what the settings
+    say: the categories and topics there are (a topic's category), the categories that must be
+    exact, the share of the others that may differ, and an event's largest content.
+    """
+
+    stores: tuple[str, ...]
+    rollups: tuple[Rollup, ...]
+    sample: tuple[Event, ...]
+    categories: tuple[str, ...]
+    topics: Mapping[str, str]
+    exact: tuple[str, ...]
+    tolerance: float
+    max_event_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +227,7 @@ class Reconciliation:
     discrepancy_count: int = 0
     suites: tuple[SuiteResult, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
-    rollups: tuple[Rollup, ...] = ()
+    evidence: Evidence | None = None
 
     def with_suites(self, suites: Sequence[SuiteResult]) -> "Reconciliation":
         """The result with the suites' conclusions folded into its verdict."""
@@ -242,7 +264,7 @@ class Reconciliation:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Reconciliation":
-        """Read what ``to_json`` wrote; ``rollups`` do not travel.
+        """Read what ``to_json`` wrote; ``evidence`` does not travel.
 
         Raises:
             KeyError, TypeError, ValueError: when it is not such a result.

@@ -147,7 +147,6 @@ class Tally:
             discrepancies=(*self._named[True], *self._named[False])[:MAX_DISCREPANCIES],
             discrepancy_count=self.count,
             errors=dict(errors),
-            rollups=self._rollup_rows(),
         )
 
     def _roll_up(
@@ -157,7 +156,8 @@ class Tally:
         for index, value in enumerate((1, expected[0], held[0], expected[1], held[1])):
             sums[index] += value
 
-    def _rollup_rows(self) -> tuple[Rollup, ...]:
+    def rollups(self) -> tuple[Rollup, ...]:
+        """What was compared so far, per stream and store."""
         return tuple(
             Rollup(
                 stream.topic, stream.partition, category, store,

@@ -458,7 +458,9 @@ def test_the_rollups_are_what_the_stores_hold(world: World) -> None:
     events = world.fill(LOST, 20)
     world.drop("supabase", events[3])
     world.alter("websocket", events[12], forged=False, data="{}")
-    rows = {row.store: row for row in world.reconcile().rollups}
+    evidence = world.reconcile().evidence
+    assert evidence is not None
+    rows = {row.store: row for row in evidence.rollups}
     assert {name: (row.blocks, row.expected, row.held) for name, row in rows.items()} == {
         "journal": (3, 20, 20),
         "websocket": (3, 20, 20),
@@ -469,3 +471,15 @@ def test_the_rollups_are_what_the_stores_hold(world: World) -> None:
     assert rows["journal"].held_total == whole
     assert rows["supabase"].held_total == (whole - events[3].hash) % 2**64
     assert rows["websocket"].held_total not in (whole, rows["supabase"].held_total)
+
+
+def test_the_sample_is_of_the_newest_judged_events(world: World) -> None:
+    world.fill(LOST, 400)
+    world.fill(QUIET, 30)
+    world.publish(QUIET, 5, age_s=0.0)
+    evidence = world.reconcile(options={"block": 256}).evidence
+    assert evidence is not None
+    sampled = {(event.stream, event.sequence) for event in evidence.sample}
+    assert sampled == {(LOST, n) for n in range(151, 401)} | {(QUIET, n) for n in range(1, 31)}
+    assert evidence.topics["critical"] == "critical"
+    assert evidence.stores == ("journal", "websocket", "supabase")

@@ -10,6 +10,7 @@ from crossfade.core.reconciliation import (
     Blocks,
     CategoryCount,
     Discrepancy,
+    Evidence,
     Kind,
     Reconciliation,
     Rollup,
@@ -37,7 +38,16 @@ RESULT = Reconciliation(
     discrepancy_count=1,
     suites=(SuiteResult(suite="counts", verdict=Verdict.PASS, expectations=3),),
     errors={"websocket": "gone"},
-    rollups=(Rollup("critical", 3, "critical", "supabase", 1, 10, 9, 1, 2),),
+    evidence=Evidence(
+        stores=("journal",),
+        rollups=(Rollup("critical", 3, "critical", "supabase", 1, 10, 9, 1, 2),),
+        sample=(),
+        categories=("critical",),
+        topics={},
+        exact=(),
+        tolerance=0.0,
+        max_event_bytes=1,
+    ),
 )
 
 
@@ -61,14 +71,14 @@ def test_the_json_is_that_of_the_protocol() -> None:
     assert value["suites"] == [
         {"suite": "counts", "verdict": "pass", "expectations": 3, "failed": []}
     ]
-    assert "rollups" not in value
+    assert "evidence" not in value
 
 
 def test_the_json_reads_back() -> None:
     back = Reconciliation.from_json(RESULT.to_json())
     assert back.to_json() == RESULT.to_json()
     assert back.discrepancies == (LOST,)
-    assert back.rollups == ()
+    assert back.evidence is None
     assert back.stores["supabase"].discrepancies == 1
 
 
