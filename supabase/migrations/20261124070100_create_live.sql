@@ -82,24 +82,32 @@ end
 $$;
 
 -- How many of the frames just sent in this transaction were not written; null when that can not
--- be seen. The two seconds allow for servers whose inserted_at has a resolution of one second.
+-- be seen. Rows of this transaction have its start as their time, so few are looked at; servers
+-- whose inserted_at has a resolution of one second need the wider look.
 create or replace function crossfade.unsent_v1(frame_ids text[], topics text[]) returns integer
 language plpgsql
 set search_path = ''
 as $$
+declare
+  channels text[] := array(select distinct 'crossfade:' || t from unnest(topics) t);
+  written  integer;
 begin
   if not has_table_privilege('realtime.messages', 'select')
      or row_security_active('realtime.messages') then
     return null;
   end if;
-  return cardinality(frame_ids) - (
-    select count(*)
+  select count(*) into written
+  from realtime.messages m
+  where m.extension = 'broadcast' and m.private and m.topic = any (channels)
+    and m.inserted_at = now()::timestamp and m.payload ->> 'id' = any (frame_ids);
+  if written < cardinality(frame_ids) then
+    select count(*) into written
     from realtime.messages m
-    where m.extension = 'broadcast' and m.private
-      and m.topic = any (array(select distinct 'crossfade:' || t from unnest(topics) t))
-      and m.inserted_at >= now()::timestamp - interval '2 seconds'
-      and m.payload ->> 'id' = any (frame_ids)
-  );
+    where m.extension = 'broadcast' and m.private and m.topic = any (channels)
+      and m.inserted_at >= now()::timestamp - interval '1 second'
+      and m.payload ->> 'id' = any (frame_ids);
+  end if;
+  return cardinality(frame_ids) - written;
 end
 $$;
 

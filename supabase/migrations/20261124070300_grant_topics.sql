@@ -10,11 +10,11 @@ begin
     language sql stable
     set search_path = ''
     as 'select true';
-    revoke all on function crossfade.may_receive_v1(text) from public, anon;
-    grant execute on function crossfade.may_receive_v1(text) to authenticated, service_role;
   end if;
 end
 $block$;
+revoke all on function crossfade.may_receive_v1(text) from public, anon;
+grant execute on function crossfade.may_receive_v1(text) to authenticated, service_role;
 comment on function crossfade.may_receive_v1(text) is
   'whether the caller may receive this topic, live and by fills; replace its body to narrow it';
 

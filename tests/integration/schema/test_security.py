@@ -1,11 +1,15 @@
 """Who may do what, and that applying the migrations again changes nothing."""
 
+import uuid
+
 import psycopg
 import pytest
 
 from crossfade.local.migrations import applied_versions, apply_migrations, find_migrations
+from crossfade.local.supabase.bootstrap import prepare_database
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
+from tests.services import Postgres
 
 CALLS = {
     "crossfade_ingest_v1": "'[]'",
@@ -90,7 +94,10 @@ def test_the_hook_decides_what_authenticated_may_fill(fresh_database: Database) 
     assert fresh_database.call(
         "crossfade_fill_v1", role="authenticated", topic="debug", **arguments
     )
-    # The migrations keep it.
+    # The server's key reads everything; the migrations keep the hook.
+    assert fresh_database.call(
+        "crossfade_fill_v1", topic="critical", **{**arguments, "role": "service_role"}
+    )["events"]
     apply_migrations(fresh_database.url, again=True)
     assert fresh_database.one("select crossfade.may_receive_v1('critical')") is False
 
@@ -102,4 +109,34 @@ def test_migrations_are_recorded_and_harmless_again(fresh_database: Database) ->
     fresh_database.ingest(make_events(1, 3))
     assert apply_migrations(fresh_database.url) == []
     assert apply_migrations(fresh_database.url, again=True) == versions
+    assert fresh_database.call(
+        "crossfade_fill_v1", role="authenticated", source="app", epoch=1, topic="critical",
+        partition=0, first=1, last=9,
+    )["head"] == 3  # fmt: skip
     assert fresh_database.ingest(make_events(1, 4))["skipped"] == 3
+
+
+def test_an_owner_without_superpowers_suffices(server: Postgres) -> None:
+    """A hosted project's `postgres` is no superuser: it bypasses row level security, may use
+    the realtime schema and make policies on its table."""
+    url = server.create_database("template1")
+    prepare_database(url)
+    name = f"owner_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create role {name} login bypassrls in role supabase_realtime_admin")
+        connection.execute(f"grant create on database {connection.info.dbname} to {name}")
+        connection.execute(f"grant all on schema public to {name}")
+        connection.execute(f"grant usage on schema realtime to {name}")
+        connection.execute(
+            f"alter default privileges for role {name} in schema public "
+            "grant all on functions to anon, authenticated, service_role"
+        )
+    assert apply_migrations(url.replace("postgres@", f"{name}@"))
+    with Database(url) as database:
+        owner = "select pg_get_userbyid(proowner) from pg_proc where proname = %s"
+        assert database.one(owner, "crossfade_ingest_v1") == name
+        answer = database.ingest(make_events(1, 3))
+        assert (answer["inserted"], answer["frames"], answer["warnings"]) == (3, 1, [])
+        assert database.call("crossfade_heads_v1", heads=[["app", 1, "critical", 0, 3, 1]])
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            database.call("crossfade_streams_v1", role="authenticated")
