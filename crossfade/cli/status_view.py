@@ -53,9 +53,14 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _table(title: str, *columns: str) -> Table:
+def _titled(title: str, table: Table) -> Group:
+    # Not the table's own title: that is folded to the table's width.
+    return Group(Text(title, style="bold"), table)
+
+
+def _table(*columns: str) -> Table:
     """A table; a column whose name begins with ``>`` is aligned to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")
         table.add_column(
@@ -67,7 +72,7 @@ def _table(title: str, *columns: str) -> Table:
 def _headline(status: Mapping[str, Any]) -> Text:
     rollout = status["rollout"]
     if rollout is None:
-        return Text("no rollout was started; `crossfade start` starts the plan\n")
+        return Text("no rollout was started; `crossfade start` starts the plan")
     stage = rollout["stages"][rollout["stage"]]
     line = Text.assemble(
         (rollout["name"], "bold"),
@@ -85,7 +90,6 @@ def _headline(status: Mapping[str, Any]) -> Text:
         line.append(f"\n  {rollout['reason']}", "yellow")
     if rollout["evidence_hash"]:
         line.append(f"\n  waits for approval of evidence {rollout['evidence_hash'][:12]}", "cyan")
-    line.append("\n")
     return line
 
 
@@ -99,12 +103,12 @@ def _duration(seconds: float) -> str:
 def _incident(incident: Mapping[str, Any]) -> Text:
     return Text.assemble(
         ("open incident ", "bold red"),
-        f"{incident['id']} since {when(incident['opened_us'])}: {incident['reason']}\n",
+        f"{incident['id']} since {when(incident['opened_us'])}: {incident['reason']}",
     )
 
 
-def _stages(rollout: Mapping[str, Any]) -> Table:
-    table = _table("stages", "stage", ">percent", ">soak", "approved by", "at")
+def _stages(rollout: Mapping[str, Any]) -> RenderableType:
+    table = _table("stage", ">percent", ">soak", "approved by", "at")
     approvals = {one["stage"]: one for one in rollout["approvals"]}
     for number, stage in enumerate(rollout["stages"]):
         shares = ", ".join(
@@ -121,21 +125,21 @@ def _stages(rollout: Mapping[str, Any]) -> Table:
             when(approval["at_us"]) if approval else "-",
             style="bold" if here else "",
         )
-    return table
+    return _titled("\nstages", table)
 
 
-def _percentages(flags: Mapping[str, Any]) -> Table:
-    table = _table(f"\nflags, version {flags['version']}", "category", ">served", ">written")
+def _percentages(flags: Mapping[str, Any]) -> RenderableType:
+    table = _table("category", ">served", ">written")
     for category in sorted(set(flags["topics"].values())):
         served, written = (percent_of(flags[key], category) for key in ("served", "written"))
         served = 0.0 if flags["kill"] else served
         table.add_row(category, f"{served:g} %", f"{max(served, written):g} %")
-    return table
+    return _titled(f"\nflags, version {flags['version']}", table)
 
 
-def measurements_table(evidence: Mapping[str, Any], title: str) -> Table:
+def measurements_table(evidence: Mapping[str, Any], title: str) -> RenderableType:
     """Every measurement with verdict, value, limit and n; what is missing has its own row."""
-    table = _table("\n" + title, "measurement", "verdict", ">value", ">limit", ">n", "detail")
+    table = _table("measurement", "verdict", ">value", ">limit", ">n", "detail")
     names = {one["name"] for one in evidence["measurements"]}
     for one in evidence["measurements"]:
         limit = (
@@ -152,15 +156,15 @@ def measurements_table(evidence: Mapping[str, Any], title: str) -> Table:
     for name in evidence["required"]:
         if name not in names:
             table.add_row(name, _verdict("inconclusive"), "-", "-", "0", "not measured yet")
-    return table
+    return _titled("\n" + title, table)
 
 
 def _verdict(verdict: str) -> Text:
     return Text(verdict.upper(), style=_VERDICT_STYLES.get(verdict, ""))
 
 
-def _stores(status: Mapping[str, Any]) -> Table:
-    table = _table("\nstores", "store", "breaker", ">owed", ">lag", ">written", "last error")
+def _stores(status: Mapping[str, Any]) -> RenderableType:
+    table = _table("store", "breaker", ">owed", ">lag", ">written", "last error")
     for name, one in sorted(status["stores"].items()):
         rate = status["rates"].get(f"{name}_per_s", 0.0)
         table.add_row(
@@ -171,11 +175,11 @@ def _stores(status: Mapping[str, Any]) -> Table:
             f"{rate:,.1f} /s",
             one["last_error"],
         )
-    return table
+    return _titled("\nstores", table)
 
 
-def _instances(status: Mapping[str, Any]) -> Table:
-    table = _table("\ninstances", "instance", "role", ">seen", ">flags", "transports", ">p95")
+def _instances(status: Mapping[str, Any]) -> RenderableType:
+    table = _table("instance", "role", ">seen", ">flags", "transports", ">p95")
     version = status["flags"]["version"]
     for one in status["instances"]:
         behind = one["flag_version"] != version
@@ -196,25 +200,25 @@ def _instances(status: Mapping[str, Any]) -> Table:
         )
     if not status["instances"]:
         table.add_row("none reports", "", "", "", "", "")
-    return table
+    return _titled("\ninstances", table)
 
 
-def _reconciliation(result: Mapping[str, Any]) -> Table:
+def _reconciliation(result: Mapping[str, Any]) -> RenderableType:
     title = (
         f"\nlast reconciliation, {when(result['stored_us'])} ({result.get('trigger', '-')}): "
         f"{result['verdict']}, {result.get('checked_events', 0):,} events checked, "
         f"{result['discrepancy_count']:,} discrepancies"
     )
     counts = ("expected", "present", "missing", "duplicated", "altered", "phantom", "out_of_order")
-    table = _table(title, "store", *(f">{name}" for name in counts))
+    table = _table("store", *(f">{name}" for name in counts))
     for name, store in sorted(result["stores"].items()):
         table.add_row(name, *(f"{store.get(count, 0):,}" for count in counts))
-    return table
+    return _titled(title, table)
 
 
-def audit_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def audit_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Audit rows: who did what, and what came of it."""
-    table = _table("audit", ">id", "at", "actor", "verb", ">stage", "came of it")
+    table = _table(">id", "at", "actor", "verb", ">stage", "came of it")
     for row in rows:
         stage = row["command"].get("stage")
         table.add_row(
@@ -225,7 +229,7 @@ def audit_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             "-" if stage is None else f"{stage + 1}",
             "; ".join(_fact(fact) for fact in row["facts"]),
         )
-    return table
+    return _titled("audit", table)
 
 
 def _fact(fact: Mapping[str, Any]) -> str:
@@ -248,11 +252,9 @@ def _fact(fact: Mapping[str, Any]) -> str:
             return str(kind)
 
 
-def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def incidents_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Incidents: what happened, and what was found and mended."""
-    table = _table(
-        "incidents", "incident", "opened", "closed", "stage", "reason", "root cause, fix"
-    )
+    table = _table("incident", "opened", "closed", "stage", "reason", "root cause, fix")
     for row in rows:
         mended = " / ".join(row[key] for key in ("root_cause", "fix") if row.get(key))
         table.add_row(
@@ -263,4 +265,4 @@ def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             row["reason"],
             mended or "-",
         )
-    return table
+    return _titled("incidents", table)
