@@ -21,6 +21,8 @@ export interface CrossfadeEvent extends Stream {
   readonly sequence: number;
   readonly hash: string;
   readonly data: string;
+  /** When the journal committed it, microseconds since 1970 by the publisher's clock. */
+  readonly committed?: number;
 }
 
 /** The last committed sequence of a stream; `floor` is the first one still held. */

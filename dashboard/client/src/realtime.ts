@@ -49,6 +49,7 @@ interface Topic {
   readonly watchdog: Watchdog;
   joined: boolean;
   heard: boolean;
+  ended: boolean;
   failures: number;
   retry: ReturnType<typeof setTimeout> | undefined;
 }
@@ -165,11 +166,13 @@ export class RealtimeTransport implements FillSource {
       }),
       joined: false,
       heard: false,
+      ended: false,
       failures,
       retry: undefined,
     };
     this.#topics.set(name, topic);
-    const current = (): boolean => this.#topics.get(name) === topic;
+    // What a channel says after its end (that it was closed, above all) is of no interest.
+    const current = (): boolean => this.#topics.get(name) === topic && !topic.ended;
     channel.on("broadcast", { event: "events" }, ({ payload }) => {
       if (current()) this.#receive(() => this.#events(payload));
     });
@@ -193,7 +196,6 @@ export class RealtimeTransport implements FillSource {
 
   #joined(topic: Topic): void {
     topic.joined = true;
-    topic.watchdog.start();
     this.#tellJoined();
     this.#stand();
   }
@@ -205,7 +207,10 @@ export class RealtimeTransport implements FillSource {
 
   #heads(name: string, topic: Topic, payload: unknown): void {
     const heads = decodeHeads(decodeFrame(payload));
-    topic.watchdog.heard();
+    // Heads are expected from the first one on: a topic without a stream has none, and that
+    // one which should have some and does not is noticed by the switch.
+    if (topic.heard) topic.watchdog.heard();
+    else topic.watchdog.start();
     topic.heard = true;
     topic.failures = 0;
     if (this.#state.failures) this.#change({ failures: 0 });
@@ -231,7 +236,7 @@ export class RealtimeTransport implements FillSource {
   // -- its end -------------------------------------------------------------------------
 
   #failTopic(name: string, topic: Topic, reason: string): void {
-    if (this.#topics.get(name) !== topic) return;
+    if (this.#topics.get(name) !== topic || topic.ended) return;
     const client = this.#client;
     const error = `${name}: ${reason}`;
     const others = [...this.#topics].some(([other, { heard }]) => other !== name && heard);
@@ -282,6 +287,7 @@ export class RealtimeTransport implements FillSource {
     topic.watchdog.stop();
     topic.joined = false;
     topic.heard = false;
+    topic.ended = true;
   }
 
   #drop(): void {

@@ -7,8 +7,6 @@ import type { TransportName, TransportState } from "./transport.js";
 /** Latencies in buckets that grow by 5 % each: bucket b holds 1.05^b ≤ ms < 1.05^(b+1). */
 const GROWTH = Math.log(1.05);
 const LEAST_MS = 0.01;
-/** An id made longer ago was not made by the publisher just now: it is of a replay. */
-const PLAUSIBLE_MS = 600_000;
 
 interface Window {
   delivered: number;
@@ -45,9 +43,9 @@ export class Telemetry {
     const window = this.#windows[via];
     window.delivered++;
     window.cohort += Number(inCohort);
-    const latencyMs = Date.now() - uuidMs(event.id);
-    if (latencyMs < -1_000 || latencyMs > PLAUSIBLE_MS) return;
-    const bucket = Math.floor(Math.log(Math.max(latencyMs, LEAST_MS)) / GROWTH);
+    if (event.committed === undefined) return;
+    const latencyMs = Math.max(LEAST_MS, Date.now() - event.committed / 1_000);
+    const bucket = Math.floor(Math.log(latencyMs) / GROWTH);
     window.latency.set(bucket, (window.latency.get(bucket) ?? 0) + 1);
   }
 
@@ -117,11 +115,6 @@ function totals(reports: readonly Continuity[]): Record<string, number> {
     reordered: sum((one) => one.reordered),
     longest_hole_ms: Math.round(Math.max(0, ...reports.map((one) => one.longestHoleMs))),
   };
-}
-
-/** Milliseconds since 1970 of a version 7 UUID; NaN of any other id. */
-function uuidMs(id: string): number {
-  return id[14] === "7" ? parseInt(id.slice(0, 8) + id.slice(9, 13), 16) : NaN;
 }
 
 function empty(): Window {
