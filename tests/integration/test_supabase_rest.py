@@ -200,7 +200,7 @@ async def test_a_failed_call_leaves_nothing(caller: Caller) -> None:
 
 
 async def test_bad_json_is_said(caller: Caller) -> None:
-    for content in ("{", "[]", "1"):
+    for content in (b"{", b"[]", b"1", b'{"a":"\xff"}', b"[" * 100_000):
         answer = await caller.http.post(
             "/rest/v1/rpc/who", content=content, headers=caller.key("service_role")
         )

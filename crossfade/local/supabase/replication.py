@@ -41,6 +41,7 @@ class Replication:
         self._topics = topics
         self._faults = faults
         self._task: asyncio.Task[None] | None = None
+        self._told = False  # once per loss
         self.connected = asyncio.Event()
 
     async def start(self) -> None:
@@ -58,7 +59,11 @@ class Replication:
                 try:
                     await self._listen()
                 except psycopg.Error as error:
-                    _LOG.warning("replication lost: %s", str(error).splitlines()[:1])
+                    if not self._told:
+                        _LOG.warning("replication lost: %s", str(error).splitlines()[:1])
+                    self._told = True
+                except Exception:  # noqa: BLE001 - the end of this task would be a silent outage
+                    _LOG.exception("replication failed")
                 finally:
                     self.connected.clear()
             await asyncio.sleep(_RETRY_S if self._faults.replication else _TICK_S)
@@ -72,6 +77,7 @@ class Replication:
             made = -_PARTITIONS_S
             clock = asyncio.get_running_loop().time
             self.connected.set()
+            self._told = False
             while self._faults.replication:
                 if clock() - made > _PARTITIONS_S:
                     await connection.execute("select realtime.make_partitions()")

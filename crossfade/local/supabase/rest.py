@@ -97,8 +97,7 @@ class Rest:
             given = {key: value for key, value in request.query_params.items() if key != "apikey"}
             text = json.dumps(given)
         else:
-            text = body.decode("utf-8", "replace") or "{}"
-            given = _object(text)
+            given, text = _object(body)
         function = await self._find(connection, name, set(given))
         call = _call_of(function, [pair for pair in function.arguments if pair[0] in given])
         async with acting_as(
@@ -202,11 +201,13 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(body: bytes) -> tuple[dict[str, Any], str]:
+    """The arguments of a call, and their text, which the database gets unchanged."""
     try:
+        text = body.decode() or "{}"
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise pgrst(400, "PGRST102", "Empty or invalid json")
-    return value
+    return value, text

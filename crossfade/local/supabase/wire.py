@@ -5,6 +5,7 @@ The facts are those of recorded sessions with the real server (``tests/vectors/r
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,6 +26,8 @@ _PUSH = 3
 _USER_BROADCAST = 4
 _PUSH_HEADER = 7
 _BINARY, _JSON = 0, 1
+# Half of a pair could be read but not be written to anybody.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,10 @@ def decode(raw: str | bytes, version: Version) -> ClientMessage | None:
     if isinstance(raw, bytes):
         return _decode_push(raw) if version == "2.0.0" else None
     try:
-        value = json.loads(raw)
-    except ValueError:
+        value = json.loads(raw, parse_constant=_refuse)
+        if _SURROGATE.search(raw):
+            _dumps(value).encode()
+    except (ValueError, RecursionError):
         return None
     if version == "2.0.0":
         if not isinstance(value, list) or len(value) != 5:
@@ -106,6 +111,10 @@ def encode_broadcast(version: Version, message: Broadcast) -> str | bytes | None
         f'{{"ref":null,"payload":{{"event":{_dumps(message.event)},{meta}'
         f'"payload":{message.content.decode()},"type":"broadcast"}},' + _tail(topic)
     )
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _tail(topic: str) -> str:

@@ -35,6 +35,9 @@ def test_a_client_message_is_read_in_both_versions(version: Any) -> None:
         ("{}", "2.0.0"),
         ('["1","2","t","e"]', "2.0.0"),
         ("null", "2.0.0"),
+        ('["1","2","t","e",NaN]', "2.0.0"),
+        ('["1","2","t","e","\\ud800"]', "2.0.0"),
+        ("[" * 100_000, "2.0.0"),
         (b"\x03\x00", "2.0.0"),
         (b"\x04\x01\x02\x0c\x07\x00\x01", "2.0.0"),
         (b"\x03\x01\x02\x0c\x07\x00\x01short", "2.0.0"),
@@ -44,6 +47,12 @@ def test_a_client_message_is_read_in_both_versions(version: Any) -> None:
 )
 def test_what_is_no_message_is_none(raw: str | bytes, version: Any) -> None:
     assert decode(raw, version) is None
+
+
+def test_a_whole_pair_of_surrogates_is_a_character() -> None:
+    message = decode('["1","2","t","e","\\ud834\\udd1e"]', "2.0.0")
+    assert message is not None
+    assert message.payload == "𝄞"
 
 
 @given(raw=st.binary(max_size=40))
