@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,10 @@ from rich.table import Table
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.stack import run_interruptibly
 from crossfade.core.classification import Classifier, Rule
+from crossfade.core.continuity import Lost
+from crossfade.core.event import Event, format_time
+from crossfade.core.frames import encode_event
+from crossfade.errors import UsageError
 from crossfade.local.input_lines import STANDARD_INPUT, open_lines, parsed
 from crossfade.settings import ClassificationSettings, Settings
 
@@ -28,6 +33,7 @@ FileArgument = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
     app.command()(publish)
+    app.command()(tail)
     app.command()(classify)
 
 
@@ -98,6 +104,73 @@ def _say_published(count: int, owed: dict[str, int], as_json: bool) -> None:
         rest = ", ".join(f"{events:,} to {sink}" for sink, events in sorted(owed.items()))
         line += f"; still owed: {rest} (in the journal; the next publisher goes on)"
     typer.echo(line, err=True)
+
+
+def tail(
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", help="Only events of this key; repeatable.")
+    ] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option("--topic", help="Only this topic; repeatable.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--from", help="latest, or earliest: all that is still held.")
+    ] = "latest",
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", help="Append every event to this file, a wire object a line."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow the events as a subscriber does, each in order and once, until Ctrl-C.
+
+    Example: crossfade tail --key N711MQ --from earliest
+    """
+    found = settings_for(settings, state)
+    if start not in ("earliest", "latest"):
+        raise UsageError(f"--from {start}: must be earliest or latest")
+    raise typer.Exit(
+        run_interruptibly(_tail(found, key or None, topic or None, start, record, as_json))
+    )
+
+
+async def _tail(
+    settings: Settings,
+    keys: list[str] | None,
+    topics: list[str] | None,
+    start: str,
+    record: Path | None,
+    as_json: bool,
+) -> int:
+    from crossfade.local.recording import Recorder
+    from crossfade.subscriber import Subscriber
+
+    def lost(some: Lost) -> None:
+        typer.echo(f"crossfade: lost for good: {some}", err=True)
+
+    logging.basicConfig(level=logging.ERROR)
+    with Recorder(record) if record is not None else nullcontext() as recorder:
+        async with Subscriber(
+            settings,
+            keys=keys,
+            topics=topics,
+            start="earliest" if start == "earliest" else "latest",
+            on_lost=lost,
+        ) as subscriber:
+            async for event in subscriber:
+                if recorder is not None:
+                    recorder.write([event])
+                typer.echo(encode_event(event).decode() if as_json else _line(event))
+    return 0
+
+
+def _line(event: Event) -> str:
+    place = f"{event.topic}/{event.partition}/{event.sequence}"
+    return (
+        f"{format_time(event.time_us)}  {event.type}  {event.subject or '–'}  {place}  {event.data}"
+    )
 
 
 def classify(

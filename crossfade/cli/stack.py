@@ -86,12 +86,15 @@ def demo(
     limit: Annotated[
         int | None, typer.Option("--limit", min=100, help="Only so many events of the input.")
     ] = None,
+    soak: Annotated[
+        float, typer.Option("--soak", min=1, max=600, help="Seconds that each week soaks.")
+    ] = 6.0,
     sabotage: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--sabotage",
-            help="Break something: drop-in-relay, alter-row or double-in-subscriber. "
-            "The demo must fail and name the event.",
+            help="Break something: drop-in-relay, alter-row or double-in-subscriber (repeatable). "
+            "The demo must fail and name each event.",
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the state folder in place.")] = False,
@@ -112,7 +115,8 @@ def demo(
                     "report": report,
                     "rate": rate,
                     "limit": limit,
-                    "sabotage": sabotage,
+                    "soak_s": soak,
+                    "sabotage": sabotage or [],
                     "keep": keep,
                 }
             )
@@ -120,11 +124,11 @@ def demo(
     )
 
 
-def _member(kind: Any, option: str, value: str | None) -> Any:
+def _member(kind: Any, option: str, value: str) -> Any:
     names = [member.value for member in kind]
-    if value is not None and value not in names:
+    if value not in names:
         raise UsageError(f"{option} {value}: must be one of {', '.join(names)}")
-    return None if value is None else kind(value)
+    return kind(value)
 
 
 async def _run_demo(chosen: dict[str, Any]) -> int:
@@ -137,7 +141,7 @@ async def _run_demo(chosen: dict[str, Any]) -> int:
         events=flights_file(),
         outage_s=outage_s,
         approve=_member(Approve, "--approve", chosen.pop("approve")),
-        sabotage=_member(Sabotage, "--sabotage", chosen.pop("sabotage")),
+        sabotage=tuple(_member(Sabotage, "--sabotage", one) for one in chosen.pop("sabotage")),
         **chosen,
     )
     console = Console()

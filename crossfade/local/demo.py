@@ -31,7 +31,7 @@ from crossfade.local.demo_processes import PublisherProcess, SubscriberProcess
 from crossfade.local.demo_readers import read_input
 from crossfade.local.demo_report import DemoReport, Outage
 from crossfade.local.demo_settings import demo_settings
-from crossfade.local.demo_verify import Choice, alter_row, choose, verify
+from crossfade.local.demo_verify import Choice, alter_row, choose, verify, verify_completed
 from crossfade.local.demo_weeks import APPROVER, Weeks
 from crossfade.local.prefect import BACKFILL, VALIDATE
 from crossfade.local.prefect_api import PrefectApi
@@ -99,6 +99,7 @@ class _Demo:
         self._figures = figures
         self._stack = Stack(demo_settings(options), state, on_change=self._service_changed)
         self._subscribers: list[SubscriberProcess] = []
+        self._routed_from_us: int | None = None
 
     async def run(self) -> None:
         """Everything from the stack's start to its end; failures go into the report."""
@@ -166,15 +167,14 @@ class _Demo:
     async def _start_processes(self, exits: contextlib.AsyncExitStack) -> PublisherProcess:
         paths, options = self._stack.paths, self._options
         common = ["--settings", str(paths.settings)]
-        victim = self._choice.victim.id
         guardian = self._stack.supervisor.guardian
         folder = paths.state / "recordings"
         folder.mkdir(mode=0o700)
-        doubling = options.sabotage is Sabotage.DOUBLE_IN_SUBSCRIBER
+        doubled = self._sabotaged(Sabotage.DOUBLE_IN_SUBSCRIBER)
         follows: list[tuple[str, str | None]] = [("everything-1", None), ("everything-2", None)]
         follows += [(f"only-{key}", key) for key in self._choice.keys]
         for number, (name, key) in enumerate(follows):
-            arguments = [*common, *(["--double", victim] if doubling and number == 0 else [])]
+            arguments = [*common, *(["--double", doubled] if doubled and number == 0 else [])]
             subscriber = SubscriberProcess(
                 name, key, arguments, folder / f"{name}.jsonl", paths.log(name), self._stack.marker
             )
@@ -182,7 +182,7 @@ class _Demo:
             exits.push_async_callback(subscriber.end)
             self._subscribers.append(subscriber)
             self._report.follows[name] = "everything" if key is None else f"key {key}"
-        dropping = options.sabotage is Sabotage.DROP_IN_RELAY
+        dropped = self._sabotaged(Sabotage.DROP_IN_RELAY)
         publisher = PublisherProcess(
             "publisher",
             "crossfade.local.demo_publisher",
@@ -190,7 +190,7 @@ class _Demo:
                 *common,
                 *("--events", str(options.events), "--rate", f"{options.rate:g}"),
                 *("--limit", str(len(self._expected))),
-                *(["--drop", victim] if dropping else []),
+                *(["--drop", dropped] if dropped else []),
             ],
             paths.log("publisher"),
             self._stack.marker,
@@ -228,6 +228,8 @@ class _Demo:
                     await self._week_with_outage(weeks, stage, client, observer)
             with self._phase(name):
                 await weeks.run(stage, None)
+        # From here on every event must reach the table by itself.
+        self._routed_from_us = time.time_ns() // 1000
 
     async def _week_with_outage(
         self, weeks: Weeks, stage: int, client: ControlClient, observer: Observer
@@ -278,19 +280,12 @@ class _Demo:
         self._display.say("the root cause is recorded; the rollout resumes", "green")
 
     async def _settle(self, client: ControlClient, api: PrefectApi) -> None:
-        """Wait until everything has arrived everywhere, copy what is missing, reconcile."""
-        journal = self._stack.settings.journal.path
-        await self._wait(lambda: owed(journal, SINK) == 0, "the journal owes Supabase nothing")
-        if self._options.sabotage is Sabotage.ALTER_ROW:
-            url = self._stack.settings.supabase.database_url.get_secret_value()
-            await asyncio.to_thread(alter_row, url, self._choice.victim.id)
-        self._display.say("everything is published and relayed; the backfill completes the table")
-        run = await api.wait(await api.run(BACKFILL, tags=["demo"]), _FLOW_S)
-        self._note_run("backfill", run)
-        run = await api.wait(await api.run(VALIDATE, {"full": True}, tags=["demo"]), _FLOW_S)
-        self._note_run("validate", run)
-        latest = await client.reconciliations(limit=1)
-        self._report.reconciliation = latest[0] if latest else None
+        """Wait until everything has arrived, check it; then complete the table and reconcile."""
+        settings = self._stack.settings
+        await self._wait(lambda: owed(settings.journal.path, SINK) == 0, "nothing is owed")
+        if altered := self._sabotaged(Sabotage.ALTER_ROW):
+            url = settings.supabase.database_url.get_secret_value()
+            await asyncio.to_thread(alter_row, url, altered)
         wanted = {
             one.name: sum(one.key in (None, event.key) for event in self._expected)
             for one in self._subscribers
@@ -300,6 +295,16 @@ class _Demo:
                 lambda: all(one.handed_over >= wanted[one.name] for one in self._subscribers),
                 "every subscriber was handed everything",
             )
+        await self._check()
+        self._display.say("everything is published and relayed; the backfill completes the table")
+        run = await api.wait(await api.run(BACKFILL, {"everything": True}, tags=["demo"]), _FLOW_S)
+        self._note_run("backfill", run)
+        completed = await asyncio.to_thread(verify_completed, self._expected, settings)
+        self._report.stores = [*self._report.stores, completed]
+        run = await api.wait(await api.run(VALIDATE, {"full": True}, tags=["demo"]), _FLOW_S)
+        self._note_run("validate", run)
+        latest = await client.reconciliations(limit=1)
+        self._report.reconciliation = latest[0] if latest else None
 
     def _note_run(self, name: str, run: dict[str, Any]) -> None:
         if run["state_type"] != "COMPLETED":
@@ -315,13 +320,20 @@ class _Demo:
             await asyncio.sleep(_POLL_S)
 
     async def _check(self) -> None:
+        """Once: judge what everybody holds, before anything is mended."""
+        if self._report.stores:
+            return
         recordings = {one.name: (one.record, one.key) for one in self._subscribers}
-        stores, subscribers, rows = await asyncio.to_thread(
-            verify, self._expected, self._stack.settings, recordings
+        reading = await asyncio.to_thread(
+            verify, self._expected, self._stack.settings, recordings, self._routed_from_us
         )
-        self._report.stores, self._report.subscribers = stores, subscribers
-        self._report.rows = rows
-        self._report.published["journal_events"] = rows["journal"]
+        self._report.stores, self._report.subscribers = reading.stores, reading.subscribers
+        self._report.rows = reading.rows
+        self._report.published["journal_events"] = reading.rows["journal"]
+
+    def _sabotaged(self, kind: Sabotage) -> str | None:
+        """The id of the event that this sabotage hits, if it was asked for."""
+        return self._choice.victims[kind].id if kind in self._options.sabotage else None
 
     def _look(self, status: Status) -> None:
         self._figures.status = status
@@ -369,7 +381,6 @@ def _empty_report(options: DemoOptions, expected: Sequence[Expected], choice: Ch
             "soak_s": options.soak_s,
             "outage_s": options.outage_s,
             "keys": list(choice.keys),
-            "sabotage": None if options.sabotage is None else options.sabotage.value,
-            "sabotaged_id": None if options.sabotage is None else choice.victim.id,
+            "sabotage": {kind.value: choice.victims[kind].id for kind in options.sabotage},
         },
     )

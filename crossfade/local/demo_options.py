@@ -37,8 +37,9 @@ class DemoOptions:
         rate: events a second while the weeks run; afterwards as fast as it goes.
         soak_s: how long each week soaks.
         outage_s: how long Supabase is gone in week 2; 0 for no outage.
-        seed: chooses the cohort's salt, the single keys and the sabotaged event.
+        seed: chooses the cohort's salt, the single keys and the sabotaged events.
         report: where to write the JSON report; None for nowhere.
+        sabotage: what is broken on purpose.
         keep: leave the state folder in place.
     """
 
@@ -49,7 +50,7 @@ class DemoOptions:
     outage_s: float = 8.0
     seed: int = 1
     approve: Approve = Approve.AUTO
-    sabotage: Sabotage | None = None
+    sabotage: tuple[Sabotage, ...] = ()
     report: Path | None = None
     keep: bool = False
 

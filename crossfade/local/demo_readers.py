@@ -26,6 +26,7 @@ __all__ = [
     "read_recording",
     "read_supabase",
     "read_tap",
+    "routed_ids",
 ]
 
 _EVENT_COLUMNS = (
@@ -110,6 +111,22 @@ def read_recording(path: Path) -> list[Event]:
     return [from_wire(value) for value in _recorded(path)]
 
 
+def routed_ids(journal: Path, sink: str, from_us: int | None) -> set[str]:
+    """The ids that a sink must hold: what its routes cover, and all committed from ``from_us`` on.
+
+    Raises:
+        JournalUnavailable: the file can not be read.
+    """
+    query = (
+        "select e.id from events e where e.committed_us >= ? or exists ("
+        "select 1 from routes r where r.sink = ? and r.stream_id = e.stream_id "
+        "and e.sequence >= r.first and (r.last is null or e.sequence <= r.last))"
+    )
+    never = 1 << 62
+    rows = _query_sqlite(journal, query, never if from_us is None else from_us, sink)
+    return {str(row[0]) for row in rows}
+
+
 def _recorded(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -121,10 +138,14 @@ def _recorded(path: Path) -> Iterator[dict[str, Any]]:
                 raise InvalidEvent(f"{path}: line {number}: {error}") from error
 
 
-def _read_sqlite(path: Path, query: str, *arguments: str) -> list[Event]:
+def _read_sqlite(path: Path, query: str, *arguments: Any) -> list[Event]:
+    return [Event(*row) for row in _query_sqlite(path, query, *arguments)]
+
+
+def _query_sqlite(path: Path, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
-            return [Event(*row) for row in connection.execute(query, arguments)]
+            return list(connection.execute(query, arguments))
     except sqlite3.Error as error:
         raise JournalUnavailable(f"{path}: can not be read: {error}") from error

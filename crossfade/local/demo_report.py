@@ -109,8 +109,8 @@ class DemoReport:
             )
         return (
             f"PROVEN: {count:,} events moved to Supabase Realtime in {len(self.weeks)} weeks, "
-            f"{middle}none lost, doubled, altered or out of order in "
-            f"{len(self.stores)} stores and at {len(self.subscribers)} subscribers"
+            f"{middle}none lost, doubled, altered or out of order in any of the three stores "
+            f"or at any of {len(self.subscribers)} subscribers"
         )
 
     @property

@@ -9,7 +9,13 @@ import pytest
 from crossfade.core.event import Event, content_hash
 from crossfade.errors import InvalidEvent, JournalUnavailable
 from crossfade.local.demo_owed import backlog, drained, event_count, owed
-from crossfade.local.demo_readers import read_input, read_journal, read_recording, read_tap
+from crossfade.local.demo_readers import (
+    read_input,
+    read_journal,
+    read_recording,
+    read_tap,
+    routed_ids,
+)
 from crossfade.local.recording import LineCount, Recorder
 
 JOURNAL = """
@@ -125,6 +131,15 @@ def test_what_is_owed_follows_routes_and_cursors(journal: Path) -> None:
     execute(journal, "update cursors set next = 6 where stream_id = 1")
     assert owed(journal, "supabase") == 0
     assert drained(journal, "supabase", was_owed)
+
+
+def test_what_must_be_in_the_table_follows_routes_and_the_last_moment(journal: Path) -> None:
+    execute(journal, "insert into routes values ('supabase', 1, 2, 3), ('supabase', 1, 5, null)")
+    execute(journal, "insert into routes values ('other', 2, 1, null)")
+    assert routed_ids(journal, "supabase", None) == {"id-0-2", "id-0-3", "id-0-5"}
+    execute(journal, "update events set committed_us = 100 where stream_id = 2 and sequence = 3")
+    assert routed_ids(journal, "supabase", 100) == {"id-0-2", "id-0-3", "id-0-5", "id-1-3"}
+    assert routed_ids(journal, "supabase", 101) == {"id-0-2", "id-0-3", "id-0-5"}
 
 
 def test_a_backlog_is_drained_though_more_came_meanwhile(journal: Path) -> None:
