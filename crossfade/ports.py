@@ -9,6 +9,7 @@ from crossfade.core.flags import Flags
 from crossfade.core.outbox import Committed, Outbox, Span
 from crossfade.core.reconciliation_plan import Extent, Interval, Outline, Range
 from crossfade.core.reconciliation_rows import Row
+from crossfade.core.switch import Coverage
 from crossfade.core.telemetry import Report
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Journal",
     "JournalReader",
     "LegacySend",
+    "Listener",
     "RecordingReader",
     "Reporter",
     "StoreReader",
@@ -53,6 +55,42 @@ class FlagSource(Protocol):
 
     async def newer(self, version: int) -> Flags:
         """Wait until the flags' version is above ``version`` and return them."""
+        ...
+
+
+class Listener(Protocol):
+    """Whom a reader's transport tells; ``via`` is the transport's name.
+
+    Everything but ``room`` is called on the event loop, must return at once and must not
+    raise.
+    """
+
+    def events(self, via: str, events: Sequence[Event]) -> None:
+        """Events were delivered, in the order of their frame."""
+        ...
+
+    def heads(self, via: str, heads: Sequence[Head], coverage: Coverage | None) -> None:
+        """Heads were delivered on a subscription that covers this (None: everything)."""
+        ...
+
+    def met(self, via: str, heads: Sequence[Head]) -> None:
+        """Streams that exist, told before the history of any of them."""
+        ...
+
+    def joined(self, via: str, coverage: Coverage | None) -> None:
+        """A subscription was acknowledged; it replaces the earlier one."""
+        ...
+
+    def left(self, via: str, reason: str) -> None:
+        """The connection is gone; the transport comes back by itself."""
+        ...
+
+    def failed(self, via: str, reason: str) -> None:
+        """An attempt to connect failed; the transport goes on trying."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until more can be taken: a transport that can wait reads no further till then."""
         ...
 
 

@@ -192,6 +192,13 @@ class SubscriberSettings(_Section):
     )
     retry_initial_s: float = Field(0.2, gt=0)
     retry_max_s: float = Field(15.0, gt=0)
+    return_initial_s: float = Field(
+        5.0, gt=0, description="a fallen-back subscriber tries Realtime again within this, doubling"
+    )
+    return_max_s: float = Field(120.0, gt=0)
+    switch_spread_s: float = Field(
+        0.5, ge=0, description="moves asked for by flags start within this, at random"
+    )
 
 
 class TapSettings(_Section):

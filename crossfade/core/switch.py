@@ -66,6 +66,7 @@ class Switch:
         self._generation = 0
         self._revision = 0
         self._routes: dict[tuple[str, int], Route] = {}
+        self._topics: set[str] = set()
         self._unsettled: dict[Route, None] = {}
         self._joined: dict[str, Coverage] = {WEBSOCKET: {}, REALTIME: {}}
         self._failures = 0
@@ -78,6 +79,7 @@ class Switch:
 
     def follow(self, topic: str, partitions: Iterable[int]) -> None:
         """Follow more partitions of ``topic``; those already followed stay as they are."""
+        self._topics.add(topic)
         for number in partitions:
             if (topic, number) in self._routes:
                 continue
@@ -96,6 +98,7 @@ class Switch:
             return False
         self._flags = flags
         self._generation += 1
+        self._revision += 1
         start_ms = now_ms + int(random * self._pace.spread_ms)
         for route in self._routes.values():
             route.target = REALTIME if flags.serves(*route.place) else WEBSOCKET
@@ -105,7 +108,6 @@ class Switch:
             route.not_before_ms = start_ms
             if route.phase is Phase.OVERLAP and route.side == route.target:
                 route.phase = Phase.STEADY
-                self._revision += 1
             if route.side != route.target or route.phase is not Phase.STEADY:
                 self._unsettled[route] = None
             else:
@@ -185,6 +187,15 @@ class Switch:
     def fallen_back(self) -> int:
         """Partitions that are on WebSocket only because Realtime is deaf or gone."""
         return sum(route.away for route in self._routes.values())
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics of which any partition is followed."""
+        return frozenset(self._topics)
+
+    def followed(self) -> dict[str, frozenset[int]]:
+        """The partitions that are followed, per topic."""
+        return _by_topic(self._routes.values())
 
     def wanted(self, via: str) -> dict[str, frozenset[int]]:
         """The partitions to listen to on ``via``, per topic."""

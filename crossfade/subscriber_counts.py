@@ -1,0 +1,71 @@
+"""What a reader counts per transport between two reports."""
+
+from collections.abc import Mapping, Sequence
+
+from crossfade.core.event import Event, Head, Stream
+from crossfade.core.statistics import HistogramBuilder
+from crossfade.core.telemetry import TransportWindow
+
+__all__ = ["TransportCounts"]
+
+
+class TransportCounts:
+    """One transport's counters; ``take`` starts them anew.
+
+    Latency is from the publisher's commit to here, for what came live: an event of a
+    history that was asked for (``replays``) says nothing about the transport.
+    """
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.connections = 0
+        self.head_ms: int | None = None
+        self._reported_connections = 0
+        self._received = 0
+        self._delivered = 0
+        self._cohort = 0
+        self._latency = HistogramBuilder()
+        self._replayed: dict[Stream, int] = {}
+
+    def replays(self, heads: Sequence[Head]) -> None:
+        """Events up to these heads come from a history."""
+        for head in heads:
+            self._replayed[head.stream] = max(head.sequence, self._replayed.get(head.stream, 0))
+
+    def received(self, count: int) -> None:
+        """So many events arrived, of whatever use."""
+        self._received += count
+
+    def delivered(
+        self, events: Sequence[Event], cohort: Mapping[str, frozenset[int]], now_us: int
+    ) -> None:
+        """These were the first of their kind."""
+        self._delivered += len(events)
+        replayed = self._replayed
+        for event in events:
+            if event.partition in cohort.get(event.topic, ()):
+                self._cohort += 1
+            if event.committed_us and event.sequence > replayed.get(event.stream, 0):
+                self.observe((now_us - event.committed_us) / 1_000)
+
+    def observe(self, latency_ms: float) -> None:
+        """Count one latency."""
+        self._latency.observe(latency_ms)
+
+    def take(self, partitions: int, now_ms: int) -> TransportWindow:
+        """Everything since the last call."""
+        reconnects = max(0, self.connections - max(1, self._reported_connections))
+        window = TransportWindow(
+            connected=self.connected,
+            received=self._received,
+            delivered=self._delivered,
+            cohort=self._cohort,
+            duplicates=max(0, self._received - self._delivered),
+            reconnects=reconnects,
+            head_age_ms=None if self.head_ms is None else float(now_ms - self.head_ms),
+            partitions=partitions,
+            latency_ms=self._latency.take(),
+        )
+        self._reported_connections = self.connections
+        self._received = self._delivered = self._cohort = 0
+        return window
