@@ -16,9 +16,16 @@ __all__ = ["backfill"]
 
 
 @flow(name="backfill", persist_result=False, validate_parameters=True)
-async def backfill() -> State[Any]:
-    """Copy from the journal what Supabase is owed and lacks; harmless to repeat."""
-    copied = await copy_missing()
+async def backfill(dry_run: bool = False, everything: bool = False) -> State[Any]:
+    """Copy from the journal what Supabase is owed and lacks; harmless to repeat.
+
+    Nothing is overwritten or deleted: what is held otherwise is listed for a person.
+
+    Args:
+        dry_run: Only look what would be copied.
+        everything: Copy all that the journal holds, not only what is owed by the rollout.
+    """
+    copied = await copy_missing(dry_run, everything)
     result = await compare_stores("backfill")
     await store_result(result)
     await keep_page("backfill", backfill_page(copied) + reconciliation_page(result), "Backfill")

@@ -51,8 +51,12 @@ def validated(result: dict[str, Any], started: str) -> State[Any]:
 
 def backfilled(copied: dict[str, Any], result: dict[str, Any]) -> State[Any]:
     """What was copied, and whether the stores agree now."""
-    figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in copied.items())
-    message = f"{figures}; afterwards: {result['verdict']}"
+    verb = "lacking" if copied["dry_run"] else "copied"
+    count = copied["lacking"] if copied["dry_run"] else copied["inserted"]
+    message = f"{count:,} events {verb}; afterwards: {result['verdict']}"
+    if copied["left"] or copied["parked_count"]:
+        message += f"; {copied['left']:,} still lacking, {copied['parked_count']:,} for a person"
+        return Failed(message=message)
     return Failed(message=message) if result["verdict"] == "fail" else Completed(message=message)
 
 

@@ -141,11 +141,14 @@ def rollback_page(figures: Mapping[str, Any], reason: str) -> str:
 
 
 def backfill_page(figures: Mapping[str, Any]) -> str:
-    """What a backfill copied."""
-    lines = ["## Backfill", "", "| | |", "|---|---:|"]
-    lines += [
-        f"| {cell(name.replace('_', ' '))} | {cell(value)} |" for name, value in figures.items()
-    ]
+    """What a backfill copied, and what it leaves to a person."""
+    shown = ("checked_events", "lacking", "inserted", "skipped", "left", "parked_count")
+    lines = ["## Backfill (dry run)" if figures["dry_run"] else "## Backfill", "", "| | |"]
+    lines.append("|---|---:|")
+    lines += [f"| {name.replace('_', ' ')} | {figures[name]:,} |" for name in shown]
+    parked = figures["parked"][:_SHOWN_DISCREPANCIES]
+    if parked:
+        lines += ["", "For a person:", *(f"- {cell(one)}" for one in parked)]
     return "\n".join(lines) + "\n\n"
 
 

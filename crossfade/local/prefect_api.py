@@ -24,6 +24,7 @@ FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
 _PAGE = 200
 _POLL_S = 0.25
+_BUSY_S = (0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,12 +266,26 @@ class PrefectApi:
 
     async def _input(self, run_id: str, key: str) -> Any:
         try:
-            text = await self._call("GET", f"/flow_runs/{run_id}/input/{key}")
+            return await self._call("GET", f"/flow_runs/{run_id}/input/{key}")
         except UsageError:
             return None
-        return orjson.loads(text) if isinstance(text, str) else text
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
+        for pause_s in (*_BUSY_S, None):
+            response, value = await self._request(method, path, body)
+            # Prefect on SQLite says so when its database is locked; nothing was done then.
+            if response.status_code != 503 or pause_s is None:
+                break
+            await asyncio.sleep(pause_s)
+        if response.is_success:
+            return value
+        detail = value.get("detail", value) if isinstance(value, dict) else value
+        message = f"Prefect: {method} {path}: {response.status_code}: {detail}"
+        if response.status_code >= 500 or response.status_code in (408, 429):
+            raise PrefectUnavailable(message)
+        raise UsageError(message)
+
+    async def _request(self, method: str, path: str, body: Any) -> tuple[httpx.Response, Any]:
         try:
             response = await self._http.request(
                 method,
@@ -288,13 +303,7 @@ class PrefectApi:
             raise PrefectUnavailable(
                 f"Prefect at {self._url} answered {response.status_code} without JSON"
             ) from error
-        if response.is_success:
-            return value
-        detail = value.get("detail", value) if isinstance(value, dict) else value
-        message = f"Prefect: {method} {path}: {response.status_code}: {detail}"
-        if response.status_code >= 500 or response.status_code in (408, 429):
-            raise PrefectUnavailable(message)
-        raise UsageError(message)
+        return response, value
 
 
 def _accepted(result: Any, what: str, *kinds: str) -> None:

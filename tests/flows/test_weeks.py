@@ -1,6 +1,7 @@
 """Weeks on a real Prefect: its server, its worker, its deployments, and its pages' calls."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -10,8 +11,8 @@ import pytest
 
 from crossfade.adapters.control import ControlClient
 from crossfade.errors import Refused
-from crossfade.local.prefect import DEPLOYMENTS, ROLLBACK, VALIDATE, WEEKS
-from crossfade.local.prefect_api import Form, PrefectApi
+from crossfade.local.prefect import BACKFILL, DEPLOYMENTS, REPORT, ROLLBACK, VALIDATE, WEEKS
+from crossfade.local.prefect_api import FINAL_STATES, Form, PrefectApi
 from tests.flows.world import FlowWorld
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(120)]
@@ -40,6 +41,9 @@ async def reach(control: ControlClient, *phases: str) -> dict[str, Any]:
 async def form_of(api: PrefectApi, run_id: str, after: str = "") -> Form:
     async def look() -> Form | None:
         found = await api.form(run_id)
+        if found is None:
+            run = await api.read(run_id)
+            assert run["state_type"] not in FINAL_STATES, run["state"]["message"]
         return found if found is not None and found.expires != after else None
 
     return await until(look, "the form")
@@ -167,3 +171,32 @@ async def test_a_killed_worker_and_run_go_on_and_do_nothing_twice(
     assert verbs == [
         "start", "begin", "preflight", "applied", "soaked", "reconciled", "approve"
     ]  # fmt: skip
+
+
+async def test_a_crashed_run_is_replaced_and_a_request_takes_it_back(
+    rollout: FlowWorld, control: ControlClient, api: PrefectApi
+) -> None:
+    rollout.cast.follow = False
+    crashed = await api.run(WEEKS[0])
+    await reach(control, "ramping")
+    os.kill(int((await api.read(crashed))["infrastructure_pid"]), signal.SIGKILL)
+    assert (await api.wait(crashed, WAIT_S))["state_type"] == "CRASHED"
+    rollout.cast.follow = True
+    # The validation looks after crashed weeks; a second one that is due meanwhile is dropped.
+    runs = [await api.run(name) for name in (VALIDATE, VALIDATE, BACKFILL, REPORT)]
+    first, second, backfill, report = [await api.wait(run, WAIT_S) for run in runs]
+    assert {first["state_type"], second["state_type"]} == {"COMPLETED", "CANCELLED"}
+    kept = first if first["state_type"] == "COMPLETED" else second
+    assert kept["state"]["message"].startswith("pass: 120 events checked, 0 discrepancies; ")
+    assert "in place of a run that had crashed" in kept["state"]["message"]
+    assert backfill["state"]["message"] == "0 events copied; afterwards: pass"
+    assert "0 of 3 weeks approved" in report["state"]["message"]
+    week = await run_of(api, WEEKS[0], {crashed})
+    await form_of(api, week)
+    before = await known_runs(api, ROLLBACK)
+    await control.command("rollback", actor="Ada", reason="just to be sure")
+    back = await api.wait(await run_of(api, ROLLBACK, before), WAIT_S)
+    assert back["state_type"] == "COMPLETED", back["state"]["message"]
+    assert (await api.wait(week, WAIT_S))["state_type"] == "CANCELLED"
+    assert (await reach(control, "rolled_back"))["reason"] == "just to be sure"
+    assert "just to be sure" in (await api.artifacts("rollback"))[0]["data"]

@@ -56,6 +56,14 @@ async def test_failures(answer: httpx.Response, error: type[Exception]) -> None:
             await api.run("flow/one")
 
 
+async def test_a_locked_database_is_asked_again() -> None:
+    answers = [httpx.Response(503, json={}), httpx.Response(200, json=[])]
+
+    async with client(lambda request: answers.pop(0)) as api:
+        assert await api.runs() == []
+    assert answers == []
+
+
 async def test_unreachable_and_slow() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
@@ -114,7 +122,7 @@ async def test_form_is_there_once_its_schema_is() -> None:
             return httpx.Response(200, json=run)
         if key not in inputs:
             return httpx.Response(404, json={"detail": "none"})
-        return httpx.Response(200, json=inputs[key])
+        return httpx.Response(200, text=inputs[key])
 
     async with client(handler) as api:
         assert await api.form("1") is None

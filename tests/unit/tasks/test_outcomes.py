@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.backfill import Backfill
 from tasks import outcomes
 from tasks.control_plane import Step
 
@@ -49,8 +50,15 @@ def test_verdicts(verdict: str, state: str) -> None:
     back = outcomes.rolled_back(figures)
     assert back.type.value == state
     assert "after 1.2 s" in str(back.message)
-    copied = outcomes.backfilled({"events_copied": 4}, result)
-    assert (copied.type.value, copied.message) == (state, f"events copied 4; afterwards: {verdict}")
+    done = Backfill(at_us=1, duration_ms=2.0, dry_run=False, everything=False, inserted=4)
+    copied = outcomes.backfilled(done.to_json(), result)
+    assert (copied.type.value, copied.message) == (state, f"4 events copied; afterwards: {verdict}")
+
+
+@pytest.mark.parametrize("wrong", [{"left": 1}, {"parked_count": 1}])
+def test_a_backfill_that_leaves_something_failed(wrong: dict[str, int]) -> None:
+    done = Backfill(at_us=1, duration_ms=2.0, dry_run=False, everything=False, **wrong)
+    assert outcomes.backfilled(done.to_json(), {"verdict": "pass"}).is_failed()
 
 
 def test_finished_and_reported() -> None:

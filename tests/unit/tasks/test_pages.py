@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from crossfade.backfill import Backfill
 from crossfade.core.reconciliation import (
     Blocks,
     CategoryCount,
@@ -123,4 +124,9 @@ def test_other_pages() -> None:
     assert page.startswith("## Rolled back: breaker \\| open")
     assert "| arrived after ms | 12.5 |" in page
     assert "| lost |" in page
-    assert "| copied | 7 |" in backfill_page({"copied": 7})
+    copied = Backfill(
+        at_us=1, duration_ms=2.0, dry_run=False, everything=False, inserted=7_000, parked=("p|q",)
+    )
+    page = backfill_page(copied.to_json())
+    assert "| inserted | 7,000 |" in page
+    assert "- p\\|q" in page
