@@ -36,16 +36,23 @@ class TransportCounts:
         """So many events arrived, of whatever use."""
         self._received += count
 
+    def is_replay(self, event: Event) -> bool:
+        """Whether it comes from a history."""
+        return event.sequence <= self._replayed.get(event.stream, 0)
+
+    def first(self, events: Sequence[Event]) -> None:
+        """These came by this transport before any other."""
+        self._delivered += len(events)
+
     def delivered(
         self, events: Sequence[Event], cohort: Mapping[str, frozenset[int]], now_us: int
     ) -> None:
         """These were the first of their kind."""
-        self._delivered += len(events)
-        replayed = self._replayed
+        self.first(events)
         for event in events:
             if event.partition in cohort.get(event.topic, ()):
                 self._cohort += 1
-            if event.committed_us and event.sequence > replayed.get(event.stream, 0):
+            if event.committed_us and not self.is_replay(event):
                 self.observe((now_us - event.committed_us) / 1_000)
 
     def observe(self, latency_ms: float) -> None:
