@@ -63,6 +63,7 @@ class GroupWriter:
         self._stopping = False
         # Of the thread alone:
         self._group: list[Request] = []
+        self._failures = 0
 
     def start(self) -> None:
         """Start the thread; its answers come to the running loop."""
@@ -112,6 +113,7 @@ class GroupWriter:
         while True:
             group, upkeep, last = self._next_group(busy)
             self._group = group
+            failures = self._failures
             if group or upkeep:
                 sound = self._write(group, upkeep, sound)
             self._group = []
@@ -119,7 +121,7 @@ class GroupWriter:
                 return
             with self._condition:
                 busy = len(group) > 1 or bool(self._requests)
-                if not sound and not group:
+                if self._failures > failures and not group:
                     self._condition.wait_for(self._has_work, PAUSE_S)
 
     def _write(self, group: list[Request], upkeep: Upkeep, sound: bool) -> bool:
@@ -130,6 +132,7 @@ class GroupWriter:
             result = self._ledger.commit([one.drafts for one in group], upkeep)
         except JournalError as error:
             _log.error("a group of %d requests failed: %s", len(group), error)
+            self._failures += 1
             with self._condition:
                 self._upkeep = Upkeep(
                     upkeep.cursors | self._upkeep.cursors, upkeep.parked + self._upkeep.parked
@@ -141,7 +144,8 @@ class GroupWriter:
                 self._reload()
             except JournalError as again:
                 _log.error("the journal cannot be read anew: %s", again)
-            return False
+                return False
+            return True
         self._post(lambda: self._sponsor.committed(group, result))
         return True
 

@@ -73,6 +73,33 @@ async def test_history_then_live_without_a_gap_while_events_keep_coming() -> Non
         assert found == list(range(11, 2_201))
 
 
+async def test_heads_never_run_ahead_of_a_client_that_catches_up() -> None:
+    """Or it would take what is under way for a hole, and ask for all of it once more."""
+    async with (
+        Hub(settings(heads_s=0.02)) as hub,
+        RawClient(hub.url, "publisher") as publisher,
+        RawClient(hub.url, max_queue=1) as subscriber,
+    ):
+        data = json.dumps({"filler": "x" * 20_000})
+        for start in range(1, 401, 20):
+            batch = [make_event(n, data=data) for n in range(start, start + 20)]
+            await publisher.publish(*batch, request=start)
+        await subscriber.subscribe(positions=[["app", 1, "critical", 0, 1]])
+        last = heads = 0
+        while last < 400:
+            await asyncio.sleep(0.01)
+            frame = json.loads(await subscriber.connection.recv())
+            if frame["kind"] == "events":
+                last = frame["events"][-1]["sequence"]
+            else:
+                heads += 1
+                assert frame["heads"][0][4] <= last
+        assert heads > 3
+        assert (await subscriber.next("heads"))["heads"][0][4] == 400
+        # Its receive queue is too short for a polite end.
+        subscriber.connection.transport.abort()
+
+
 async def test_a_stream_without_a_position_starts_at_its_head() -> None:
     async with (
         Hub(settings()) as hub,

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from crossfade import Publisher
 from crossfade.adapters.journal_reader import JournalReader
+from crossfade.core.breaker import BreakerState
 from crossfade.core.event import to_wire
 from crossfade.local.hub import Hub
 from crossfade.settings import WebSocketSettings
@@ -206,6 +208,50 @@ async def test_a_publisher_that_is_killed_in_mid_stream_loses_and_doubles_nothin
             assert sorted(held) == list(range(1, len(held) + 1))
         # The hub lives and drops what it was given before.
         assert follower.doubled == 0
+
+
+async def test_events_are_owed_until_the_hub_says_that_it_has_them(tmp_path: Path) -> None:
+    answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    answering = asyncio.Event()
+
+    async def half_a_hub(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send('{"v":1,"kind":"welcome","hub":"h","heads":[]}')
+        async for raw in connection:
+            frame = json.loads(raw)
+            if frame["events"]:
+                await answers.put(frame)
+                await answering.wait()
+            await connection.send(
+                json.dumps({"v": 1, "kind": "published", "request": frame["request"]})
+            )
+
+    async with serve(half_a_hub, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        settings = make_settings(tmp_path, websocket={"url": f"ws://127.0.0.1:{port}"})
+        async with Publisher(settings) as publisher:
+            await publisher.publish("t", 1)
+            frame = await asyncio.wait_for(answers.get(), 10)
+            assert len(frame["events"]) == 1
+            await asyncio.sleep(0.05)
+            assert publisher.owed["websocket"] == 1
+            answering.set()
+            await until(lambda: publisher.owed["websocket"] == 0)
+
+
+async def test_a_hub_that_is_back_is_used_at_once_whatever_the_breaker_meant_to_wait(
+    tmp_path: Path,
+) -> None:
+    hub = HubProcess(tmp_path)
+    settings = make_settings(
+        tmp_path, websocket={"url": hub.url}, breaker={"open_s": 600, "open_max_s": 600}
+    )
+    async with Publisher(settings) as publisher:
+        await publisher.publish("t", 1)
+        await until(lambda: publisher.breakers["websocket"] is BreakerState.OPEN)
+        async with hub:
+            await until(lambda: publisher.owed["websocket"] == 0)
+            assert publisher.breakers["websocket"] is BreakerState.CLOSED
 
 
 async def test_a_wrong_token_is_told_and_the_events_stay_owed(tmp_path: Path) -> None:

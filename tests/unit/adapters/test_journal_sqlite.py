@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -294,6 +295,47 @@ async def test_a_writing_thread_that_breaks_leaves_nobody_waiting(
         for _ in range(2):
             with pytest.raises(JournalUnavailable, match="restart the publisher"):
                 await book.append([draft(1)])
+
+
+@pytest.mark.parametrize("loads_that_fail", [0, 1])
+async def test_a_commit_of_unknown_outcome_is_looked_up_and_never_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads_that_fail: int
+) -> None:
+    async with journal(tmp_path) as book:
+        await book.append([draft(1)])
+        ledger = book._ledger
+        commit, load = ledger.commit, ledger.load
+        faults = {"commit": 1, "load": loads_that_fail}
+
+        def commit_and_lose(requests: Any, upkeep: Any) -> Any:
+            result = commit(requests, upkeep)
+            if faults["commit"]:
+                faults["commit"] -= 1
+                # As after a failed fsync: committed, but the books in memory do not know.
+                ledger._streams["critical", 0] = ledger._streams["critical", 0]._replace(head=1)
+                raise JournalUnavailable("the disk failed")
+            return result
+
+        def fail_to_load() -> Any:
+            if faults["load"]:
+                faults["load"] -= 1
+                raise JournalUnavailable("the disk still fails")
+            return load()
+
+        monkeypatch.setattr(ledger, "commit", commit_and_lose)
+        monkeypatch.setattr(ledger, "load", fail_to_load)
+        book.advance("supabase", {1: 2})
+        with pytest.raises(JournalUnavailable, match="the disk failed"):
+            await book.append([draft(2), draft(3)])
+        (again,) = await book.append([draft(2)])
+        (event,) = await book.append([draft(4)])
+        assert (again.sequence, event.sequence) == (2, 4)
+        assert list(book.outbox("websocket").spans()) == [Span(1, 1, 4)]
+        assert list(book.outbox("supabase").spans()) == [Span(1, 2, 4)]
+        assert book.events == 4
+    with JournalReader(tmp_path / "journal.db") as reader:
+        assert [event.id[-1] for event in reader.read(STREAM, 1, 99)] == ["1", "2", "3", "4"]
+        assert reader.cursors("supabase") == {STREAM: 2}
 
 
 @pytest.mark.parametrize("durability", ["fsync", "os"])
