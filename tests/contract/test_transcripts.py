@@ -10,6 +10,8 @@ import pytest
 from tests.contract.transcript import VECTORS, Player, differences
 from tests.services import Postgres, Project, running_project
 
+pytestmark = pytest.mark.xdist_group("transcripts")  # one set of services
+
 USER = "11111111-1111-1111-1111-111111111111"
 # The policies and the table that the recorded server's database had.
 DATABASE = """

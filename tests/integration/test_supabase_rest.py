@@ -9,6 +9,8 @@ import pytest
 
 from tests.services import Postgres, Project, running_project
 
+pytestmark = pytest.mark.xdist_group("rest")  # one set of services
+
 FUNCTIONS = """
 create table public.things (id int primary key, name text);
 alter table public.things enable row level security;

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from crossfade.core.event import (
 )
 from crossfade.errors import InvalidEvent
 from tests.integration.schema.database import Database
+
+pytestmark = pytest.mark.xdist_group("schema")  # one set of services
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "hash.json"
 

@@ -11,6 +11,8 @@ from crossfade.core.event import content_hash, hash_to_hex, to_wire
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
 
+pytestmark = pytest.mark.xdist_group("schema")  # one set of services
+
 
 def test_altering_a_row_changes_its_hash_but_not_its_checksum(database: Database) -> None:
     event = make_event(1)

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
+
+pytestmark = pytest.mark.xdist_group("schema")  # one set of services
 
 
 def test_frames_are_packed_per_topic_in_order_and_within_the_limit(database: Database) -> None:

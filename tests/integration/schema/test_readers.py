@@ -8,6 +8,8 @@ import pytest
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
 
+pytestmark = pytest.mark.xdist_group("schema")  # one set of services
+
 
 def test_fill_pages_and_says_what_is_held(database: Database) -> None:
     database.ingest(make_events(5, 30), live=False)

@@ -11,6 +11,8 @@ from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
 from tests.services import Postgres
 
+pytestmark = pytest.mark.xdist_group("schema")  # one set of services
+
 CALLS = {
     "crossfade_ingest_v1": "'[]'",
     "crossfade_heads_v1": "'[]'",
