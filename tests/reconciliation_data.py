@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from crossfade.adapters.journal_schema import create
+from crossfade.adapters.recording_sqlite import Recording
 from crossfade.adapters.stores import SqliteJournalReader, TapReader
 from crossfade.adapters.stores.sqlite import fold_rows
 from crossfade.core.digest import BlockDigest
@@ -26,16 +27,6 @@ from crossfade.settings import Settings
 
 NOW_US = 1_800_000_000_000_000
 SECOND_US = 1_000_000
-
-TAP_SCHEMA = """
-CREATE TABLE streams (stream_id INTEGER PRIMARY KEY, source TEXT, epoch INTEGER, topic TEXT,
-    partition INTEGER, UNIQUE (source, epoch, topic, partition));
-CREATE TABLE deliveries (arrival INTEGER PRIMARY KEY, transport TEXT, stream_id INTEGER,
-    sequence INTEGER, id TEXT, type TEXT, time_us INTEGER, subject TEXT, category TEXT,
-    data TEXT, checksum INTEGER, received_us INTEGER);
-CREATE TABLE coverage (transport TEXT, from_us INTEGER, to_us INTEGER);
-"""
-
 
 def stream(topic: str = "system", partition: int = 0) -> Stream:
     return Stream("app", 1, topic, partition)
@@ -124,8 +115,9 @@ class World:
         create(self.journal)
         self.journal.execute("INSERT INTO meta VALUES ('source', 'app'), ('epoch', '1')")
         self.journal.commit()
+        with Recording(folder / "tap.db", commit_s=1.0):
+            pass  # makes the tables
         self.tap = _connect(folder / "tap.db")
-        self.tap.executescript(TAP_SCHEMA)
         self.cover("websocket", 0, now_us)
         self.cover("realtime", 0, now_us)
 

@@ -18,14 +18,12 @@ class Row(NamedTuple):
 
     ``hash`` is computed from the content held, never the checksum that travelled with it
     (that is ``event.hash``). ``stored`` is the hash that the store itself computed, None
-    when it does not; ``at_us`` is when the journal committed it (0 elsewhere);
-    ``disordered`` says that a later sequence was delivered before it.
+    when it does not; ``disordered`` says that a later sequence was delivered before it.
     """
 
     event: Event
     hash: int
     stored: int | None = None
-    at_us: int = 0
     disordered: bool = False
 
     @property
@@ -96,7 +94,7 @@ def classify(
             if copies is None:
                 if owed:
                     journalled = found.get("journal")
-                    seen = journalled is None or covered(journalled[0].at_us)
+                    seen = journalled is None or covered(journalled[0].event.committed_us)
                     _absent(findings, name, store, truth, seen)
                 continue
             if owed and truth is not None:

@@ -125,9 +125,9 @@ class SqliteJournalReader:
             ) in self._connection.execute(_EVENTS, (stream_id, first, last)):
                 event = Event(
                     id_, source, type_, time_us, subject, category, topic, partition, epoch,
-                    sequence, data, checksum,
+                    sequence, data, checksum, at_us,
                 )  # fmt: skip
-                yield Row(event, content_hash(event), None, at_us)
+                yield Row(event, content_hash(event))
 
     def close(self) -> None:
         """Close the file."""

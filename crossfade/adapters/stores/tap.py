@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from crossfade.adapters.recording_sqlite import VERSION
 from crossfade.adapters.stores.sqlite import fold_rows, open_read_only, translated
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
 from crossfade.core.reconciliation_plan import Extent, Interval, Range
 from crossfade.core.reconciliation_rows import Row
-from crossfade.errors import StoreUnavailable
+from crossfade.errors import StoreRejected, StoreUnavailable
 
 __all__ = ["TapReader"]
 
@@ -30,7 +31,8 @@ class TapReader:
     none). Memory does not grow with the recording.
 
     Raises:
-        StoreUnavailable: missing, unreadable, or no recording.
+        StoreUnavailable: missing or unreadable.
+        StoreRejected: no recording, or one of another version.
     """
 
     def __init__(self, path: Path, transport: str) -> None:
@@ -39,6 +41,7 @@ class TapReader:
         self._ordered = transport == "websocket"
         self._connection = open_read_only(path, StoreUnavailable)
         try:
+            self._check_version()
             self._ids = self._stream_ids()
         except BaseException:
             self._connection.close()
@@ -103,11 +106,21 @@ class TapReader:
                     sequence, data, checksum,
                 )  # fmt: skip
                 late = self._ordered and earliest is not None and arrival > earliest
-                yield Row(event, content_hash(event), None, 0, late)
+                yield Row(event, content_hash(event), disordered=late)
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _check_version(self) -> None:
+        with translated(self._path, StoreUnavailable):
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version != VERSION:
+            raise StoreRejected(
+                f"{self._path}: recording of version {version}, this Crossfade reads {VERSION}"
+                if version
+                else f"{self._path}: no recording of a tap"
+            )
 
     def _earliest(self, stream_id: int, after: int) -> int | None:
         """The earliest arrival among the sequences just after a range."""

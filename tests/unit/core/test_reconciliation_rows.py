@@ -19,7 +19,7 @@ CHECKSUM = RIGHT._replace(hash=RIGHT.hash ^ 1)
 
 
 def row(event: Event, **fields: Any) -> Row:
-    return Row(event, content_hash(event), **{"at_us": 10, **fields})
+    return Row(event, content_hash(event), **fields)
 
 
 def judge(
