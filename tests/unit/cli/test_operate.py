@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -196,27 +196,22 @@ def test_what_can_not_be_done_is_said(stack: Stack, arguments: list[str], why: s
 
 def test_interrupted_watch_ends_with_130(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = 0
+    real = operate._next_status
 
-    def interrupt(_: float) -> None:
+    async def interrupted(*arguments: Any) -> Any:
         nonlocal shown
         shown += 1
         if shown == 3:
             raise KeyboardInterrupt
+        return await real(*arguments)
 
     monkeypatch.setattr(operate, "WATCH_S", 0.0)
-    monkeypatch.setattr(operate.asyncio, "sleep", _async(interrupt))
+    monkeypatch.setattr(operate, "_next_status", interrupted)
     result = stack("status", "--watch", "--json")
     assert result.exit_code == 130
     documents = [orjson.loads(line) for line in result.stdout.splitlines()]
     assert len(documents) == 3
     assert all("flags" in one for one in documents)
-
-
-def _async(call: Callable[[float], None]) -> Callable[[float], Awaitable[None]]:
-    async def sleep(seconds: float) -> None:
-        call(seconds)
-
-    return sleep
 
 
 @pytest.mark.parametrize(
