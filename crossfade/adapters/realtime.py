@@ -54,6 +54,7 @@ SILENT_FROM_THE_START = 10
 REFUSED_S = 5.0
 REFUSED_MAX_S = 60.0
 
+_CLOSED = "closed"
 _Status = tuple[str, RealtimeSubscribeStates, Exception | None]
 
 
@@ -159,7 +160,6 @@ class RealtimeTransport:
                 self._wake.clear()
                 await self._wake.wait()
             self._heard = False
-            why = "nothing is wanted any more"
             try:
                 await self._attempt()
                 failures = 0
@@ -187,13 +187,12 @@ class RealtimeTransport:
         self._client = client
         self._frames.clear()
         self._statuses.clear()
-        why = "closed"
+        why = _CLOSED
         try:
             await client.set_auth(self._token)
             async with asyncio.timeout(OPEN_S):
                 await client.connect()
             await self._listen(client)
-            why = "nothing is wanted any more"
         except _Ended as end:
             why = str(end)
             raise
@@ -203,7 +202,7 @@ class RealtimeTransport:
             self._channels.clear()
             if was_joined:
                 self._listener.left(REALTIME, why)
-                if why != "nothing is wanted any more":
+                if why != _CLOSED:
                     _log.warning("lost Realtime at %s: %s", self._url, why)
             joins = list(self._joins)
             for join in joins:
