@@ -192,6 +192,22 @@ export class Subscriber {
     return this.#sequencer.continuity(monotonicMs());
   }
 
+  /**
+   * One event as a store holds it; null when it holds none at that sequence.
+   *
+   * Rejects when the store does not answer.
+   */
+  async lookUp(
+    store: "hub" | "supabase",
+    stream: Stream,
+    sequence: number,
+  ): Promise<CrossfadeEvent | null> {
+    const source: FillSource | null = store === "hub" ? this.#hub : this.#realtime;
+    if (source === null) throw new Error(`there is no ${store} here`);
+    const { events } = await source.fill(stream, sequence, sequence);
+    return events.find((event) => event.sequence === sequence) ?? null;
+  }
+
   /** Add a figure of the page to its reports, for example `dashboard.load` in milliseconds. */
   measure(name: string, value: number): void {
     this.#telemetry.resources[name] = value;

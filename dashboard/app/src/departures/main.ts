@@ -130,8 +130,9 @@ function statusText(flight: Flight): string {
 
 function flash(row: HTMLElement): void {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  row.getAnimations().forEach((one) => one.cancel());
-  row.animate([{ backgroundColor: "var(--flash)" }, { backgroundColor: "transparent" }], { duration: 900, easing: "ease-out" });
+  const cell = row.lastElementChild;
+  cell?.getAnimations().forEach((one) => one.cancel());
+  cell?.animate([{ backgroundColor: "var(--flash)" }, { backgroundColor: "transparent" }], { duration: 900, easing: "ease-out" });
 }
 
 function drawFigures(board: Board): void {
