@@ -123,7 +123,7 @@ def run_with(world: World, planted: list[Fault], **options: Any) -> Any:
     return world.reconcile(**options)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(planted=faults())
 def test_i9_exactly_the_planted_faults_are_named(planted: list[Fault]) -> None:
     with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:

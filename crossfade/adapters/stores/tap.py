@@ -97,15 +97,17 @@ class TapReader:
                 data,
                 checksum,
             ) in self._connection.execute(_DELIVERIES, (self.name, stream_id, first, last)):
-                if sequence != previous:
+                first_copy = sequence != previous
+                if first_copy:
                     earliest = pending
-                    pending = arrival if earliest is None else min(earliest, arrival)
+                    if self._ordered:
+                        pending = arrival if earliest is None else min(earliest, arrival)
                     previous = sequence
                 event = Event(
                     id_, source, type_, time_us, subject, category, topic, partition, epoch,
                     sequence, data, checksum,
                 )  # fmt: skip
-                late = self._ordered and earliest is not None and arrival > earliest
+                late = first_copy and earliest is not None and arrival > earliest
                 yield Row(event, content_hash(event), disordered=late)
 
     def close(self) -> None:
