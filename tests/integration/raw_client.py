@@ -86,7 +86,7 @@ class RawClient:
         return found
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
     """Poll until ``condition`` holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - polled on purpose

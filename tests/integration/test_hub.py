@@ -329,6 +329,22 @@ async def test_a_taken_port_is_said() -> None:
             await Hub(settings(url=hub.url)).__aenter__()
 
 
+async def test_when_the_newest_link_goes_the_older_one_answers_again() -> None:
+    heads = [["app", 1, "critical", 0, 50, 1]]
+    place = {"source": "app", "epoch": 1, "topic": "critical", "partition": 0}
+    async with (
+        Hub(settings()) as hub,
+        RawClient(hub.url) as subscriber,
+        RawClient(hub.url, "publisher") as older,
+    ):
+        await older.publish(heads=heads)
+        async with RawClient(hub.url, "publisher") as newer:
+            await newer.publish(heads=heads)
+        await until(lambda: hub.publishers == 1)
+        await subscriber.send("fill", request=1, **place, first=3, last=3)
+        assert (await older.next("fill"))["first"] == 3
+
+
 async def test_the_newest_link_of_a_source_answers_its_fills() -> None:
     heads = [["app", 1, "critical", 0, 50, 1]]
     place = {"source": "app", "epoch": 1, "topic": "critical", "partition": 0}

@@ -116,10 +116,19 @@ async def test_events_reach_a_client_unchanged_and_fills_come_from_the_journal(
     async with Hub(hub_settings) as hub:
         settings = make_settings(tmp_path, websocket={"url": hub.url})
         async with Publisher(settings) as publisher:
+            await until(lambda: hub.publishers)
             events = await publisher.publish_many(
                 {"type": "t", "data": {"n": n, "text": 'é"\\\n'}, "key": str(n)} for n in range(500)
             )
             await until(lambda: publisher.owed["websocket"] == 0)
+            async with RawClient(hub.url) as client:
+                heads = (await client.subscribe())["heads"]
+            # Although the hub holds ten events only, it knows where the journal begins.
+            assert {tuple(row[3:]) for row in heads} == {
+                (partition, head.sequence, 1)
+                for head in publisher._journal.heads()
+                for partition in [head.stream.partition]
+            }
             # It came too late for the history: everything older is asked of the publisher.
             async with Follower(hub.url) as follower:
                 await until(lambda: follower.count == 500)

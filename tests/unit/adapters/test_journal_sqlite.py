@@ -338,6 +338,27 @@ async def test_a_commit_of_unknown_outcome_is_looked_up_and_never_repeated(
         assert reader.cursors("supabase") == {STREAM: 2}
 
 
+async def test_cursors_of_a_group_that_failed_are_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with journal(tmp_path) as book:
+        (event,) = await book.append([draft(1)])
+        commit = book._ledger.commit
+
+        def fail(*_: Any) -> Any:
+            raise JournalUnavailable("the disk failed")
+
+        monkeypatch.setattr(book._ledger, "commit", fail)
+        book.park("supabase", event, "too big")
+        with pytest.raises(JournalUnavailable):
+            await book.flush()
+        monkeypatch.setattr(book._ledger, "commit", commit)
+        await book.flush()
+        with JournalReader(book.path) as reader:
+            assert reader.cursors("supabase") == {STREAM: 2}
+            assert [one.position for one in reader.parked()] == [event.position]
+
+
 @pytest.mark.parametrize("durability", ["fsync", "os"])
 async def test_durability_is_what_was_asked(tmp_path: Path, durability: str) -> None:
     async with journal(tmp_path, durability=durability) as book:
