@@ -40,41 +40,29 @@ export function decodeFrame(raw: unknown): Frame {
 }
 
 /**
- * The events of a frame.
+ * The events of a frame or of a fill's answer. One that can not be read is left out: a hole
+ * like any other, which a fill mends.
  *
- * @throws InvalidFrame when one of them is malformed: the frame is then not used at all, and
- * what it held is fetched as any other hole.
+ * @throws InvalidFrame when `value` is no list.
  */
-export function decodeEvents(frame: Frame): CrossfadeEvent[] {
-  return checkEvents(frame["events"]);
-}
-
-/** The same for a list that came another way (a fill's answer). */
-export function checkEvents(value: unknown): CrossfadeEvent[] {
+export function readableEvents(value: unknown): CrossfadeEvent[] {
   if (!Array.isArray(value)) throw new InvalidFrame("frame: events must be a list");
-  value.forEach(checkEvent);
-  return value as CrossfadeEvent[];
+  return value.filter(isReadable);
 }
 
 const TEXTS = ["id", "source", "type", "time", "subject", "category", "topic", "data"] as const;
 const INTEGERS = ["partition", "epoch", "sequence"] as const;
 const HASH = /^[0-9a-f]{16}$/;
 
-function checkEvent(value: unknown): void {
-  const event = value as CrossfadeEvent | null;
-  if (typeof event !== "object" || event === null) {
-    throw new InvalidFrame("event: must be an object");
-  }
-  for (const name of TEXTS) {
-    if (typeof event[name] !== "string") throw new InvalidFrame(`event: ${name} must be text`);
-  }
-  for (const name of INTEGERS) {
-    if (!Number.isSafeInteger(event[name])) {
-      throw new InvalidFrame(`event: ${name} must be an integer`);
-    }
-  }
-  if (event.sequence < 1) throw new InvalidFrame("event: sequence must be at least 1");
-  if (!HASH.test(event.hash)) throw new InvalidFrame("event: hash must be 16 hexadecimal digits");
+function isReadable(value: unknown): value is CrossfadeEvent {
+  if (typeof value !== "object" || value === null) return false;
+  const event = value as CrossfadeEvent;
+  return (
+    TEXTS.every((name) => typeof event[name] === "string") &&
+    INTEGERS.every((name) => Number.isSafeInteger(event[name])) &&
+    event.sequence >= 1 &&
+    HASH.test(event.hash)
+  );
 }
 
 /**

@@ -10,12 +10,8 @@ export type { Follow } from "./interest.js";
 export type { Resume } from "./position.js";
 export type { FellBack, SwitchFact, Switched, SwitchFailed } from "./route.js";
 export { cohort, partitionOf } from "./routing.js";
-export type { Start } from "./sequencer.js";
-export {
-  createSubscriber,
-  type Subscriber,
-  type SubscriberOptions,
-  type SubscriberState,
-} from "./subscriber.js";
+export type { Start } from "./facts.js";
+export type { SubscriberOptions, SubscriberState } from "./options.js";
+export { createSubscriber, type Subscriber } from "./subscriber.js";
 export type { Pace } from "./switch.js";
 export type { TokenSource, TransportName, TransportState } from "./transport.js";

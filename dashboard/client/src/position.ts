@@ -1,7 +1,7 @@
 /** Where a page stood, kept over a reload in its tab's storage. */
 
 import type { Stream } from "./event.js";
-import type { Standing } from "./sequencer.js";
+import type { Standing } from "./facts.js";
 
 /** What to keep with the position, so that what is shown and the position never disagree. */
 export interface Resume<State = unknown> {

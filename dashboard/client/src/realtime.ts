@@ -11,7 +11,7 @@
 import type { RealtimeChannel, SupabaseClient } from "@supabase/supabase-js";
 
 import type { Stream } from "./event.js";
-import { checkEvents, decodeEvents, decodeFrame, decodeHeads } from "./frames.js";
+import { decodeFrame, decodeHeads, readableEvents } from "./frames.js";
 import {
   asError,
   FILL_TIMEOUT_MS,
@@ -113,7 +113,7 @@ export class RealtimeTransport implements FillSource {
       const { data, error } = await within(call, FILL_TIMEOUT_MS, "supabase");
       if (error !== null) throw new Error(`supabase: ${error.message}`);
       const page = data as { events: unknown; floor: number | null; head: number | null };
-      return { events: checkEvents(page.events), floor: page.floor, head: page.head };
+      return { events: readableEvents(page.events), floor: page.floor, head: page.head };
     } finally {
       abort.abort();
     }
@@ -191,7 +191,7 @@ export class RealtimeTransport implements FillSource {
   }
 
   #events(payload: unknown): void {
-    this.#options.listener.events(decodeEvents(decodeFrame(payload)), "realtime");
+    this.#options.listener.events(readableEvents(decodeFrame(payload)["events"]), "realtime");
   }
 
   #joined(topic: Topic): void {

@@ -1,15 +1,17 @@
 /** A page's subscriber: one sequencer, fed by both transports, switched while it runs. */
 
-import type { Continuity, DeliveryConflict, Lost } from "./continuity.js";
-import { ControlClient, type ControlOptions, type FlagSource } from "./control.js";
+import type { Continuity } from "./continuity.js";
+import { ControlClient, type FlagSource } from "./control.js";
 import type { CrossfadeEvent, Head, Stream } from "./event.js";
+import { type Fact, isEvent } from "./facts.js";
+import { Fills } from "./fills.js";
 import type { FlagsDocument } from "./flags.js";
-import type { Fill } from "./flow.js";
-import { type Follow, Interest } from "./interest.js";
-import { PositionStore, type Resume } from "./position.js";
-import { type RealtimeOptions, RealtimeTransport } from "./realtime.js";
-import type { SwitchFact } from "./route.js";
-import { type Fact, isEvent, Sequencer, type Start } from "./sequencer.js";
+import { isIntact } from "./hash.js";
+import { Interest } from "./interest.js";
+import type { SubscriberOptions, SubscriberState } from "./options.js";
+import { PositionStore } from "./position.js";
+import { RealtimeTransport } from "./realtime.js";
+import { Sequencer } from "./sequencer.js";
 import { PACE, type Pace, Switch } from "./switch.js";
 import { Telemetry } from "./telemetry.js";
 import {
@@ -19,81 +21,19 @@ import {
   IDLE,
   type Listener,
   monotonicMs,
-  type TokenSource,
   type TransportName,
   type TransportState,
 } from "./transport.js";
 import { onWake } from "./wake.js";
 import { HubTransport } from "./websocket.js";
 
-/** What a page shows of its own connection. */
-export interface SubscriberState {
-  /** Who serves this page's partitions; `none` before anything was heard. */
-  readonly source: TransportName | "both" | "none";
-  /** Partitions per transport that serves them. */
-  readonly serving: Readonly<Record<TransportName, number>>;
-  /** Partitions that are being moved now. */
-  readonly moving: number;
-  /** Partitions on WebSocket only because Realtime is deaf or gone. */
-  readonly fallenBack: number;
-  /**
-   * Everything up to this moment is here (wall clock, milliseconds): the time of the last head
-   * of the transport that is furthest behind. Quiet is not stale: heads come every second.
-   */
-  readonly asOfMs: number | null;
-  /** Whether `asOfMs` is recent. */
-  readonly live: boolean;
-  /** Streams with a hole that is being filled. */
-  readonly holes: number;
-  readonly flagVersion: number;
-  readonly transports: Readonly<Record<TransportName, TransportState>>;
-}
-
-export interface SubscriberOptions {
-  /** What to follow: topics, or per topic the keys, the partition numbers, or null for all. */
-  topics: Follow;
-  /** Events in order, each exactly once; a batch is what arrived together. */
-  onEvents: (events: readonly CrossfadeEvent[]) => void;
-  /** The legacy side. */
-  websocket: { url: string; token?: TokenSource };
-  /** Makes a Supabase client; without it everything stays on WebSocket. */
-  supabase?: RealtimeOptions["supabase"];
-  /** The control server, or any other source of flags. */
-  control: ControlOptions | FlagSource;
-  /** A range that no store holds any more. */
-  onLost?: (lost: Lost) => void;
-  /** Two contents at one position; the first was or will be handed over. */
-  onConflict?: (conflict: DeliveryConflict) => void;
-  /** The state has changed. */
-  onState?: (state: SubscriberState) => void;
-  /** A partition was moved, could not be moved, or fell back. */
-  onSwitch?: (fact: SwitchFact) => void;
-  /** What a handler threw, or the storage refused; nothing is swallowed. */
-  onError?: (error: Error) => void;
-  /** Where a stream without a position begins. */
-  start?: Start;
-  /** Keep the position over a reload of the page. */
-  resume?: Resume;
-  /** A name for reports; unique per page by default. */
-  instance?: string;
-  /** Whether to report to the control server; default: when `control` names one. */
-  report?: boolean;
-  /** Out-of-order events kept, all streams together. */
-  bufferEvents?: number;
-  /** How long a hole may mend itself before it is filled. */
-  holeGraceMs?: number;
-  connectTimeoutMs?: number;
-  retryInitialMs?: number;
-  retryMaxMs?: number;
-  /** The switch's times. */
-  pace?: Partial<Pace>;
-}
-
 const TICK_MS = 100;
 const REPORT_MS = 1_000;
 const SAVE_MS = 250;
 /** Longest wait for the first flags before the last known ones are used. */
 const FIRST_FLAGS_MS = 1_500;
+/** Without a hub: how long after Realtime's first heads a stream counts as newly born. */
+const SETTLE_MS = 3_000;
 /** A page hidden for longer takes fresh tokens and channels rather than trust the old ones. */
 const LONG_SLEEP_MS = 60_000;
 
@@ -116,11 +56,16 @@ export class Subscriber {
   readonly #store: PositionStore | null;
   readonly #telemetry: Telemetry;
   readonly #heardMs: Record<TransportName, number | null> = { websocket: null, realtime: null };
-  readonly #topicsHeard = new Set<string>();
+  readonly #fills: Fills;
   readonly #ends: (() => void)[] = [];
   #flagsKnown = false;
-  #settled = false;
+  #settleMs: number | null = null;
   #revision = -1;
+  #applied = 0;
+  #listens: Record<TransportName, ReadonlyMap<string, ReadonlySet<number>>> = {
+    websocket: new Map(),
+    realtime: new Map(),
+  };
   #unsaved = false;
   #changed = true;
   #savedMs = 0;
@@ -137,13 +82,16 @@ export class Subscriber {
     this.#interest = new Interest(options.topics);
     this.#switch = new Switch(this.#pace);
     this.#telemetry = new Telemetry(this.instance, monotonicMs());
+    const positions = this.#store?.restore() ?? [];
     this.#sequencer = new Sequencer({
       sources: options.supabase === undefined ? ["hub"] : ["hub", "supabase"],
       start: options.start ?? "latest",
-      positions: this.#store?.restore() ?? [],
+      positions,
       bufferEvents: options.bufferEvents ?? 10_000,
       holeGraceMs: options.holeGraceMs ?? 250,
     });
+    // A page that was here before knows what existed: anything else is new to it.
+    if (positions.length) this.#sequencer.settle();
     const shared = {
       listener: this.#listener(),
       deafMs: this.#pace.deafMs,
@@ -159,6 +107,16 @@ export class Subscriber {
     });
     const { supabase, control } = options;
     this.#realtime = supabase === undefined ? null : new RealtimeTransport({ ...shared, supabase });
+    const sources = new Map<string, FillSource>([["hub", this.#hub]]);
+    if (this.#realtime !== null) sources.set("supabase", this.#realtime);
+    this.#fills = new Fills(
+      sources,
+      (fill, { events, floor, head }) => {
+        const own = events.filter((event) => belongs(event, fill.stream) && this.#intact(event));
+        this.#deliver(this.#sequencer.filled(fill, own, floor, head, monotonicMs()), null);
+      },
+      (fill) => this.#deliver(this.#sequencer.fillFailed(fill, monotonicMs()), null),
+    );
     this.#flags = "url" in control ? new ControlClient({ storage: stored(), ...control }) : control;
     this.#begin();
   }
@@ -218,6 +176,7 @@ export class Subscriber {
     if (this.#closed) return;
     this.#closed = true;
     for (const end of this.#ends) end();
+    this.#fills.close();
     this.#save();
     this.#hub.close();
     this.#realtime?.close();
@@ -252,15 +211,23 @@ export class Subscriber {
   #listener(): Listener {
     return {
       events: (events, via) => {
-        const wanted = events.filter((event) => this.#interest.covers(event));
+        this.#telemetry.received(via, events.length);
+        const wanted = events.filter((event) => this.#listensTo(via, event) && this.#intact(event));
         this.#deliver(this.#sequencer.receive(wanted, via, monotonicMs()), via);
       },
       heads: (heads, via, proves) => this.#takeHeads(heads, via, proves),
       meet: (heads) => {
-        const wanted = heads.filter(({ stream }) => this.#interest.covers(stream));
+        const wanted = heads.filter(
+          ({ stream, sequence }) => sequence > 0 && this.#interest.covers(stream),
+        );
         this.#sequencer.meet(wanted, monotonicMs());
+        this.#telemetry.replays(wanted);
       },
-      joined: (via, coverage) => this.#switch.joined(via, coverage),
+      joined: (via, coverage) => {
+        this.#switch.joined(via, coverage);
+        // Every stream that exists has been announced: what appears from now on is new.
+        if (via === "websocket") this.#sequencer.settle();
+      },
       left: (via) => {
         this.#switch.left(via);
         this.#changed = true;
@@ -275,26 +242,33 @@ export class Subscriber {
   #takeHeads(heads: Head[], via: TransportName, proves: Coverage | null): void {
     const nowMs = monotonicMs();
     this.#sequencer.heads(
-      heads.filter(({ stream }) => this.#interest.covers(stream)),
+      heads.filter(({ stream, sequence }) => sequence > 0 && this.#listensTo(via, stream)),
       nowMs,
     );
     if (proves === null) return;
     this.#heardMs[via] = Date.now();
     this.#switch.heard(via, proves, nowMs);
-    for (const topic of proves.keys()) this.#topicsHeard.add(topic);
-    if (!this.#settled && this.#interest.topics.every((topic) => this.#topicsHeard.has(topic))) {
-      // Every stream that exists has been announced: what appears from now on is new.
-      this.#settled = true;
-      this.#sequencer.settle();
-    }
+    if (via === "realtime") this.#settleMs ??= nowMs + SETTLE_MS;
     this.#changed = true;
+  }
+
+  #listensTo(via: TransportName, { topic, partition }: Stream): boolean {
+    return this.#listens[via].get(topic)?.has(partition) ?? false;
+  }
+
+  /** What was altered on its way is left out, so that another source is asked for it. */
+  #intact(event: CrossfadeEvent): boolean {
+    const intact = isIntact(event);
+    if (!intact) this.#telemetry.altered++;
+    return intact;
   }
 
   // -- what goes out -------------------------------------------------------------------
 
   #deliver(facts: readonly Fact[], via: TransportName | null): void {
-    if (facts.length === 0) return;
+    if (facts.length === 0 || this.#closed) return;
     this.#unsaved = true;
+    this.#changed = true;
     let batch: CrossfadeEvent[] = [];
     const flush = (): void => {
       const events = batch;
@@ -335,30 +309,23 @@ export class Subscriber {
     }
     if (this.#revision !== this.#switch.revision) {
       this.#revision = this.#switch.revision;
-      this.#hub.follow(this.#interest.coverage(this.#switch.wanted("websocket")));
-      this.#realtime?.follow(new Set(this.#switch.wanted("realtime").keys()));
+      this.#listens = {
+        websocket: this.#switch.wanted("websocket"),
+        realtime: this.#switch.wanted("realtime"),
+      };
+      this.#hub.follow(this.#interest.coverage(this.#listens.websocket));
+      this.#realtime?.follow(new Set(this.#listens.realtime.keys()));
       this.#changed = true;
     }
-    for (const fill of this.#sequencer.tick(nowMs)) void this.#fill(fill);
+    if (this.#settleMs !== null && nowMs >= this.#settleMs) this.#sequencer.settle();
+    for (const fill of this.#sequencer.tick(nowMs)) this.#fills.start(fill);
+    if (this.#applied !== this.#switch.applied) {
+      this.#applied = this.#switch.applied;
+      this.#reportedMs = 0; // A rollout waits for this: say it now.
+    }
     if (this.#unsaved && nowMs - this.#savedMs >= SAVE_MS) this.#save();
     if (nowMs - this.#reportedMs >= REPORT_MS) void this.#report(nowMs);
     this.#show();
-  }
-
-  async #fill(fill: Fill): Promise<void> {
-    const source: FillSource | null = fill.source === "hub" ? this.#hub : this.#realtime;
-    let facts: Fact[];
-    try {
-      if (source === null) throw new Error("no such source");
-      const { events, floor, head } = await source.fill(fill.stream, fill.first, fill.last);
-      const own = events.filter((event) => belongs(event, fill.stream));
-      facts = this.#sequencer.filled(fill, own, floor, head, monotonicMs());
-    } catch {
-      // The sequencer asks the next source; why this one failed stands in its state.
-      facts = this.#sequencer.fillFailed(fill, monotonicMs());
-    }
-    if (!this.#closed) this.#deliver(facts, null);
-    this.#changed = true;
   }
 
   #save(): void {
@@ -379,12 +346,17 @@ export class Subscriber {
       headAgeMs: this.#heardMs[name] === null ? null : Date.now() - this.#heardMs[name],
       partitions: this.#switch.served(name),
     });
-    const transports = {
-      websocket: standing("websocket", this.#hub.state),
-      realtime: standing("realtime", this.#realtime?.state ?? IDLE),
+    const standings = {
+      continuity: this.continuity(),
+      transports: {
+        websocket: standing("websocket", this.#hub.state),
+        realtime: standing("realtime", this.#realtime?.state ?? IDLE),
+      },
+      flagVersion: this.#switch.applied,
+      switchFailed: this.#switch.failures,
+      fallenBack: this.#switch.fallenBack,
     };
-    const applied = this.#switch.applied;
-    const report = this.#telemetry.report(this.continuity(), transports, applied, nowMs);
+    const report = this.#telemetry.report(standings, nowMs);
     try {
       await this.#flags.report(report);
     } catch {
@@ -412,6 +384,7 @@ export class Subscriber {
       const at = this.#heardMs[name];
       return at === null || Date.now() - at > this.#pace.deafMs;
     };
+    this.#fills.wake();
     if (online || stale("websocket")) this.#hub.restart();
     // A token may have expired meanwhile: only a new channel with a fresh one is sure.
     if (online || stale("realtime") || asleepMs > LONG_SLEEP_MS) this.#realtime?.restart();

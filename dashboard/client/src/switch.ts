@@ -16,7 +16,7 @@
 import { streamKey } from "./event.js";
 import { type FlagsDocument, serves } from "./flags.js";
 import { Route, type SwitchFact } from "./route.js";
-import type { Progress } from "./sequencer.js";
+import type { Progress } from "./facts.js";
 import type { Coverage, TransportName } from "./transport.js";
 
 /**
@@ -95,6 +95,7 @@ export class Switch {
     if (this.#flags !== null && flags.version <= this.#flags.version) return false;
     this.#flags = flags;
     this.#generation++;
+    this.#revision++;
     const startMs = nowMs + Math.trunc(random * this.#pace.spreadMs);
     for (const route of this.#routes.values()) {
       route.target = serves(flags, route.topic, route.number) ? "realtime" : "websocket";
@@ -102,10 +103,7 @@ export class Switch {
       route.failed = route.away = false;
       route.attempts = 0;
       route.notBeforeMs = startMs;
-      if (route.phase === "overlap" && route.side === route.target) {
-        route.phase = "steady";
-        this.#revision++;
-      }
+      if (route.phase === "overlap" && route.side === route.target) route.phase = "steady";
       if (route.side !== route.target || route.phase !== "steady") this.#unsettled.add(route);
       else this.#unsettled.delete(route);
     }

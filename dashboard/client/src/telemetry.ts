@@ -1,7 +1,7 @@
 /** What a page reports to the control server, about once a second (`crossfade.core.telemetry`). */
 
 import type { Continuity } from "./continuity.js";
-import type { CrossfadeEvent } from "./event.js";
+import { type CrossfadeEvent, type Head, streamKey } from "./event.js";
 import type { TransportName, TransportState } from "./transport.js";
 
 /** Latencies in buckets that grow by 5 % each: bucket b holds 1.05^b ≤ ms < 1.05^(b+1). */
@@ -9,6 +9,7 @@ const GROWTH = Math.log(1.05);
 const LEAST_MS = 0.01;
 
 interface Window {
+  received: number;
   delivered: number;
   cohort: number;
   latency: Map<number, number>;
@@ -21,19 +22,44 @@ export interface TransportStanding {
   readonly partitions: number;
 }
 
+/** Figures of a report that are not counted here. */
+export interface Standings {
+  readonly continuity: readonly Continuity[];
+  readonly transports: Readonly<Record<TransportName, TransportStanding>>;
+  readonly flagVersion: number;
+  readonly switchFailed: number;
+  readonly fallenBack: number;
+}
+
 /** Counters between two reports. */
 export class Telemetry {
   readonly #instance: string;
+  readonly #replayed = new Map<string, number>();
+  readonly #reconnects: Record<TransportName, number> = { websocket: 0, realtime: 0 };
   #windows: Record<TransportName, Window> = { websocket: empty(), realtime: empty() };
   #categories = new Map<string, number>();
-  #before = new Map<string, number>();
   #sinceMs: number;
+  /** Events whose content did not have its hash. */
+  altered = 0;
   /** Figures of the page itself (load time, errors), sent with every report. */
   readonly resources: Record<string, number> = {};
 
   constructor(instance: string, nowMs: number) {
     this.#instance = instance;
     this.#sinceMs = nowMs;
+  }
+
+  /** Events up to these heads come from a history: they say nothing of the latency. */
+  replays(heads: readonly Head[]): void {
+    for (const { stream, sequence } of heads) {
+      const key = streamKey(stream);
+      this.#replayed.set(key, Math.max(sequence, this.#replayed.get(key) ?? 0));
+    }
+  }
+
+  /** So many events arrived by `via`, of whatever use. */
+  received(via: TransportName, count: number): void {
+    this.#windows[via].received += count;
   }
 
   /** An event was handed over; `via` is null when a store brought it. */
@@ -44,32 +70,40 @@ export class Telemetry {
     window.delivered++;
     window.cohort += Number(inCohort);
     if (event.committed === undefined) return;
+    if (event.sequence <= (this.#replayed.get(streamKey(event)) ?? 0)) return;
     const latencyMs = Math.max(LEAST_MS, Date.now() - event.committed / 1_000);
     const bucket = Math.floor(Math.log(latencyMs) / GROWTH);
     window.latency.set(bucket, (window.latency.get(bucket) ?? 0) + 1);
   }
 
   /** The report since the last one, as `Report.from_json` reads it. */
-  report(
-    reports: readonly Continuity[],
-    transports: Readonly<Record<TransportName, TransportStanding>>,
-    flagVersion: number,
-    nowMs: number,
-  ): object {
+  report(standings: Standings, nowMs: number): object {
+    const { continuity, transports } = standings;
+    const sum = (value: (report: Continuity) => number): number =>
+      continuity.reduce((all, report) => all + value(report), 0);
     const found = {
       instance: this.#instance,
       role: "subscriber",
       at_us: Date.now() * 1_000,
       interval_ms: Math.max(1, nowMs - this.#sinceMs),
-      flag_version: flagVersion,
+      flag_version: standings.flagVersion,
       sinks: {},
       transports: {
-        websocket: this.#transport("websocket", transports.websocket, reports),
-        realtime: this.#transport("realtime", transports.realtime, reports),
+        websocket: this.#transport("websocket", transports.websocket),
+        realtime: this.#transport("realtime", transports.realtime),
       },
       categories: Object.fromEntries(this.#categories),
-      totals: totals(reports),
-      resources: { ...this.resources },
+      totals: {
+        delivered: sum((one) => one.delivered),
+        lost: sum((one) => one.lostEvents),
+        conflicts: sum((one) => one.conflicts),
+        holes: sum((one) => one.holes),
+        filled: sum((one) => (one.deliveredBy["hub"] ?? 0) + (one.deliveredBy["supabase"] ?? 0)),
+        altered: this.altered,
+        switch_failed: standings.switchFailed,
+        fallen_back: standings.fallenBack,
+      },
+      resources: { ...this.resources, buffered: sum((one) => one.buffered) },
     };
     this.#windows = { websocket: empty(), realtime: empty() };
     this.#categories = new Map();
@@ -77,46 +111,25 @@ export class Telemetry {
     return found;
   }
 
-  #transport(name: TransportName, standing: TransportStanding, reports: readonly Continuity[]): object {
-    const { delivered, cohort, latency } = this.#windows[name];
-    const first = reports.reduce((sum, report) => sum + (report.deliveredBy[name] ?? 0), 0);
-    const twice = reports.reduce((sum, report) => sum + (report.duplicates[name] ?? 0), 0);
-    const duplicates = this.#since(`${name} duplicates`, twice);
+  #transport(name: TransportName, standing: TransportStanding): object {
+    const { received, delivered, cohort, latency } = this.#windows[name];
+    const { reconnects } = standing.state;
+    const again = reconnects - this.#reconnects[name];
+    this.#reconnects[name] = reconnects;
     return {
       connected: standing.state.phase === "joined",
-      received: this.#since(`${name} first`, first) + duplicates,
+      received,
       delivered,
       cohort,
-      duplicates,
-      reconnects: this.#since(`${name} reconnects`, standing.state.reconnects),
+      duplicates: Math.max(0, received - delivered),
+      reconnects: Math.max(0, again),
       head_age_ms: standing.headAgeMs,
       partitions: standing.partitions,
       latency_ms: { counts: Object.fromEntries(latency) },
     };
   }
-
-  #since(name: string, total: number): number {
-    const grown = total - (this.#before.get(name) ?? 0);
-    this.#before.set(name, total);
-    return Math.max(0, grown);
-  }
-}
-
-function totals(reports: readonly Continuity[]): Record<string, number> {
-  const sum = (value: (report: Continuity) => number): number =>
-    reports.reduce((all, report) => all + value(report), 0);
-  return {
-    delivered: sum((one) => one.delivered),
-    lost: sum((one) => one.lostEvents),
-    conflicts: sum((one) => one.conflicts),
-    holes: sum((one) => one.holes),
-    open_holes: sum((one) => one.openHoles),
-    filled: sum((one) => (one.deliveredBy["hub"] ?? 0) + (one.deliveredBy["supabase"] ?? 0)),
-    reordered: sum((one) => one.reordered),
-    longest_hole_ms: Math.round(Math.max(0, ...reports.map((one) => one.longestHoleMs))),
-  };
 }
 
 function empty(): Window {
-  return { delivered: 0, cohort: 0, latency: new Map() };
+  return { received: 0, delivered: 0, cohort: 0, latency: new Map() };
 }

@@ -73,8 +73,8 @@ export const IDLE: TransportState = {
   error: "",
 };
 
-/** Longest wait for a fill's answer. */
-export const FILL_TIMEOUT_MS = 5_000;
+/** Longest wait for a fill's answer; the hub itself waits 5 s for the publisher's journal. */
+export const FILL_TIMEOUT_MS = 8_000;
 
 /** Milliseconds of a clock that never goes back. */
 export function monotonicMs(): number {

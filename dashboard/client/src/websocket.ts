@@ -1,8 +1,8 @@
 /** The legacy side: a subscriber's connection to a hub (docs/protocol.md, section 2). */
 
 import { type CrossfadeEvent, InvalidFrame, type Stream } from "./event.js";
-import { checkEvents, decodeEvents, decodeFrame, decodeHeads, encodeFrame, type Frame } from "./frames.js";
-import type { Standing } from "./sequencer.js";
+import { decodeFrame, decodeHeads, encodeFrame, type Frame, readableEvents } from "./frames.js";
+import type { Standing } from "./facts.js";
 import {
   asError,
   type Coverage,
@@ -222,7 +222,7 @@ export class HubTransport implements FillSource {
         this.#change({ phase: "joined", error: "" });
         return;
       case "events":
-        listener.events(decodeEvents(frame), "websocket");
+        listener.events(readableEvents(frame["events"]), "websocket");
         return;
       case "heads":
         if (this.#state.failures) this.#change({ failures: 0 });
@@ -243,7 +243,7 @@ export class HubTransport implements FillSource {
     if (waiting === undefined) return;
     let events: CrossfadeEvent[];
     try {
-      events = checkEvents(frame["events"]);
+      events = readableEvents(frame["events"]);
     } catch (error) {
       waiting.reject(asError(error));
       return;

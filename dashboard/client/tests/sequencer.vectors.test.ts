@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import { type Continuity, type Lost } from "../src/continuity.js";
 import { type CrossfadeEvent, type Head, type Stream, streamKey } from "../src/event.js";
 import type { Fill } from "../src/flow.js";
-import { type Fact, isEvent, Sequencer, type SequencerOptions } from "../src/sequencer.js";
+import { type Fact, isEvent, type SequencerOptions } from "../src/facts.js";
+import { Sequencer } from "../src/sequencer.js";
 import { vectors } from "./vectors.js";
 
 type Row = (number | string)[];
