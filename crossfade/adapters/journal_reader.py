@@ -107,7 +107,7 @@ class JournalReader:
             Committed(
                 Event(
                     id_, source, type_, time_us, subject, category, topic, partition, epoch,
-                    sequence, data, checksum,
+                    sequence, data, checksum, committed_us,
                 ),
                 committed_us,
             )

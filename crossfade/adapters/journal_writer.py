@@ -321,7 +321,7 @@ class _Group:
         self.last_us = max(now_us, self.last_us + 1)
         event = Event(
             draft.id, self._source, draft.type, draft.time_us, draft.subject, draft.category,
-            draft.topic, draft.partition, self._epoch, sequence, draft.data, 0,
+            draft.topic, draft.partition, self._epoch, sequence, draft.data, 0, self.last_us,
         )  # fmt: skip
         event = event._replace(hash=content_hash(event))
         self._rows.append(
@@ -354,8 +354,8 @@ class _Group:
             marks = ",".join("?" * len(some))
             for row in self._connection.execute(
                 "SELECT e.id, s.source, e.type, e.time_us, e.subject, e.category, s.topic, "  # noqa: S608 - marks only
-                "s.partition, s.epoch, e.sequence, e.data, e.checksum FROM events e "
-                f"JOIN streams s USING (stream_id) WHERE e.id IN ({marks})",
+                "s.partition, s.epoch, e.sequence, e.data, e.checksum, e.committed_us "
+                f"FROM events e JOIN streams s USING (stream_id) WHERE e.id IN ({marks})",
                 some,
             ):
                 found[row[0]] = Event(*row)
