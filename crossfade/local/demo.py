@@ -46,6 +46,10 @@ _ARRIVE_S = 60.0
 _FLOW_S = 90.0
 _POLL_S = 0.1
 _OUTAGE_STAGE = 1
+_BUSY = ("ramping", "soaking", "reconciling", "rolling_back")
+_QUIET_SHARE = 0.25
+# The last part of the input is for after the weeks: it must reach the table by itself.
+_RESERVE_FROM, _RESERVE_SHARE = 0.85, 0.05
 ROOT_CAUSE = "Supabase's server and database processes were killed"
 FIX = "both were started again; the journal has drained"
 """What the demo writes down before it resumes: the truth."""
@@ -151,7 +155,12 @@ class _Demo:
             self._display.say(f"{live} instances report; the replay starts", "green")
             replay = asyncio.ensure_future(publisher.follow(self._progress))
             try:
-                await self._beside(replay, self._weeks(publisher, client, api, observer))
+                pacing = asyncio.ensure_future(self._keep_pace(publisher))
+                try:
+                    await self._beside(replay, self._weeks(client, api, observer))
+                finally:
+                    pacing.cancel()
+                    await asyncio.gather(pacing, return_exceptions=True)
                 with self._phase("replay the rest"):
                     await publisher.pace(None)
                     async with asyncio.timeout(_REPLAY_S):
@@ -199,6 +208,20 @@ class _Demo:
         exits.push_async_callback(publisher.end)
         return publisher
 
+    async def _keep_pace(self, publisher: PublisherProcess) -> None:
+        """Full pace while a week collects evidence, less while nobody looks; never run dry."""
+        now: float | None = None
+        while True:
+            share = self._figures.published / len(self._expected)
+            phase = str((self._figures.status.get("rollout") or {}).get("phase"))
+            wanted = self._options.rate * (1.0 if phase in _BUSY else _QUIET_SHARE)
+            if share > _RESERVE_FROM:
+                wanted = self._options.rate * _RESERVE_SHARE
+            if wanted != now:
+                now = wanted
+                await publisher.pace(wanted)
+            await asyncio.sleep(_POLL_S)
+
     async def _beside(self, replay: "asyncio.Future[None]", work: Awaitable[None]) -> None:
         """Do ``work`` while the replay goes on; a replay that fails ends it."""
         task = asyncio.ensure_future(work)
@@ -213,14 +236,12 @@ class _Demo:
 
     async def _weeks(
         self,
-        publisher: PublisherProcess,
         client: ControlClient,
         api: PrefectApi,
         observer: Observer,
     ) -> None:
         weeks = Weeks(api, client, observer, self._options.approve, self._display.say)
         self._report.stages = weeks.records
-        await publisher.pace(self._options.rate)
         names = [stage.name for stage in self._stack.settings.rollout.stages]
         for stage, name in enumerate(names):
             if stage == _OUTAGE_STAGE and self._options.outage_s > 0:

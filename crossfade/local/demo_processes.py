@@ -86,10 +86,10 @@ class PublisherProcess(DemoProcess):
     """How many events it says are durable (for the display; the checker does not ask it)."""
 
     async def follow(self, on_progress: Callable[[int], None]) -> None:
-        """Read its progress until it ends.
+        """Read its progress until every event is published.
 
         Raises:
-            DemoFailed: it ended with another status than 0; names its log.
+            DemoFailed: it ended before; names its log.
         """
         output = self.process.stdout
         if output is None:
@@ -98,9 +98,10 @@ class PublisherProcess(DemoProcess):
             progress: dict[str, Any] = orjson.loads(line)
             self.published = int(progress["published"])
             on_progress(self.published)
+            if progress["done"]:
+                return
         status = await self.process.wait()
-        if status != 0:
-            raise DemoFailed(f"the publisher ended with status {status}; see {self.log}")
+        raise DemoFailed(f"the publisher ended with status {status}; see {self.log}")
 
     async def pace(self, rate: float | None) -> None:
         """Publish so many events a second from now on; None is as fast as it goes."""

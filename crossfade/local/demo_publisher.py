@@ -1,8 +1,8 @@
 """The demo's publisher: an application that publishes the flights, as a process of its own.
 
 It reads its pace from standard input (``rate N`` or ``rate max``, a line each) and writes how
-many events are durable to standard output, a JSON object a line. It ends when every event is
-published and nothing is owed to any side, or on SIGTERM.
+many events are durable to standard output, a JSON object a line. When every event is
+published it says so and stays, as an application does, until SIGTERM.
 """
 
 import argparse
@@ -46,12 +46,20 @@ async def _run(options: argparse.Namespace, settings: Settings) -> None:
         listening = asyncio.create_task(_listen(pace))
         exits.callback(listening.cancel)
         source = LineSource(itertools.islice(parsed(lines, str(options.events)), options.limit))
-        await replay(publisher, source, str(options.events), pace, _tell)
-        # Leaving the publisher waits until nothing is owed any more.
+        count = 0
+
+        def tell(published: int) -> None:
+            nonlocal count
+            count = published
+            _write({"published": published, "done": False})
+
+        await replay(publisher, source, str(options.events), pace, tell)
+        _write({"published": count, "done": True})
+        await asyncio.Event().wait()
 
 
-def _tell(published: int) -> None:
-    sys.stdout.buffer.write(orjson.dumps({"published": published}) + b"\n")
+def _write(progress: dict[str, int | bool]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(progress) + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -1,8 +1,13 @@
 """The demo's settings: the real machinery with weeks of seconds.
 
-Times are scaled, and with them the number of events that a stage must have seen. What must
-hold is not: the delivery target, the statistics, every gate and every check stay as they are.
+Times are scaled, and with them the number of events that a stage must have seen and the share
+of them that the gate demands as proven: 99.9 % at 95 % confidence takes 2,999 events with none
+missing, more than seconds bring. So each week demands what its own minimum can show. The
+statistics, the confidence, every other target, every gate and every check stay as they are,
+and the demo's own last word is not a share but a count: 0 lost.
 """
+
+import math
 
 from crossfade.core.flags import EVERYTHING
 from crossfade.local.demo_options import DemoOptions
@@ -26,7 +31,8 @@ from crossfade.settings import (
 __all__ = ["SOURCE", "demo_settings"]
 
 SOURCE = "flights"
-_WEEKS = (("week-1", 10.0), ("week-2", 50.0), ("week-3", 100.0))
+_WEEKS = (("week-1", 10.0, 100), ("week-2", 50.0, 300), ("week-3", 100.0, 600))
+"""Name, percent, and the fewest events that the week must have seen."""
 _CATEGORIES = (
     ("critical", "flight.cancelled"),
     ("critical", "flight.diverted"),
@@ -39,11 +45,6 @@ _CATEGORIES = (
 
 def demo_settings(options: DemoOptions) -> Settings:
     """Everything that differs from the defaults, as a user would write it into a file."""
-    targets = Targets(
-        minimum_events=20,
-        error_for_s=3.0,
-        latency_for_s=8.0,
-    )
     return Settings(
         classification=ClassificationSettings(
             rules=tuple(
@@ -68,12 +69,24 @@ def demo_settings(options: DemoOptions) -> Settings:
                     name=name,
                     percent={EVERYTHING: percent},
                     soak_s=options.soak_s,
-                    targets=targets,
+                    targets=_targets(minimum),
                 )
-                for name, percent in _WEEKS
+                for name, percent, minimum in _WEEKS
             ),
             approval_expires_s=600.0,
             stall_s=60.0,
         ),
         reconcile=ReconcileSettings(grace_s=2.0, rechecks=3, recheck_s=0.3, every_s=60.0),
+    )
+
+
+def _targets(minimum_events: int) -> Targets:
+    confidence = Targets().confidence
+    # With none of n missing the exact lower bound of the share is (1 - confidence)^(1/n).
+    shown = (1 - confidence) ** (1 / minimum_events)
+    return Targets(
+        minimum_events=minimum_events,
+        delivery=math.floor(shown * 1_000) / 1_000,
+        error_for_s=4.0,
+        latency_for_s=8.0,
     )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crossfade.adapters.control import ControlClient
+from crossfade.core.evidence import describe
+from crossfade.core.verdict import Measurement, Verdict
 from crossfade.errors import PrefectUnavailable, Refused
 from crossfade.local.demo_observer import DemoFailed, Observer
 from crossfade.local.demo_options import Approve
@@ -85,7 +87,7 @@ class Weeks:
                 if phase in _UNHAPPY:
                     record.outcome, record.reason = phase, str(rollout.get("reason") or "")
                     record.evidence = self._evidence(record)
-                    raise DemoFailed(f"{record.name} is {phase}: {record.reason}")
+                    raise DemoFailed(f"{record.name} is {phase}: {record.reason}{self._why()}")
                 if phase != said:
                     said = phase
                     self._say(f"{record.name}: {phase.replace('_', ' ')}", "")
@@ -103,6 +105,19 @@ class Weeks:
         """Note that a week was taken back, with the evidence as it stands."""
         record.outcome, record.reason = "rolled_back", reason
         record.evidence = self._evidence(record)
+
+    def _why(self) -> str:
+        """The measurements that stand in the way now, for the one who reads the failure."""
+        evidence = self._observer.status.get("evidence") or {}
+        found = evidence.get("measurements", [])
+        names = {one["name"] for one in found}
+        bad = [
+            describe(Measurement.from_json(one)) for one in found if one["verdict"] != Verdict.PASS
+        ]
+        bad += [
+            f"{name}: not measured" for name in evidence.get("required", []) if name not in names
+        ]
+        return f" [{'; '.join(bad)}]" if bad else ""
 
     def _rollout(self) -> dict[str, Any]:
         rollout = self._observer.status.get("rollout")
@@ -159,8 +174,7 @@ class Weeks:
         if run["state_type"] in FINAL_STATES and run["state_type"] != "COMPLETED":
             message = (run.get("state") or {}).get("message") or ""
             raise DemoFailed(
-                f"{record.name}: its flow run is {run['state_name']}: {message}; "
-                f"see {self._api.run_url(run_id)}"
+                f"{record.name}: its flow run is {run['state_name']}: {message}{self._why()}"
             )
 
     async def _note_approval(self, record: StageRecord) -> None:

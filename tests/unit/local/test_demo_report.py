@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from crossfade.core.statistics import proportion_lower
 from crossfade.errors import UsageError
 from crossfade.local.demo_checker import Finding, HolderResult
 from crossfade.local.demo_display import DemoDisplay, Figures
@@ -146,8 +147,12 @@ def test_the_demo_scales_times_and_counts_but_not_what_must_hold() -> None:
     settings = demo_settings(DemoOptions(events=Path("x"), seed=5))
     defaults = Targets()
     for stage in settings.rollout.stages:
-        for name in ("delivery", "confidence", "error_rate", "latency_ratio", "adoption"):
+        for name in ("confidence", "error_rate", "p95_ms", "latency_ratio", "adoption"):
             assert getattr(stage.targets, name) == getattr(defaults, name)
+        # What is demanded is just what the week's fewest events can show with none missing.
+        n, demanded = stage.targets.minimum_events, stage.targets.delivery
+        assert proportion_lower(n, n, defaults.confidence) >= demanded
+        assert proportion_lower(n - 1, n, defaults.confidence) < demanded
     assert [stage.percent for stage in settings.rollout.stages] == [
         {"*": 10.0},
         {"*": 50.0},
