@@ -8,7 +8,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 
 from crossfade.core.event import Event
-from crossfade.core.outbox import Committed, Outbox, Span
+from crossfade.core.outbox import Outbox, Span
 from crossfade.ports import Journal
 
 __all__ = ["Backlog", "weight"]
@@ -33,16 +33,16 @@ class Backlog:
     def __init__(self, journal: Journal, sink: str) -> None:
         self._journal = journal
         self._sink = sink
-        self._ahead: dict[int, deque[Committed]] = {}
+        self._ahead: dict[int, deque[Event]] = {}
         self._next: dict[int, int] = {}
 
-    async def take(self, limit_events: int, limit_bytes: int) -> list[Committed]:
+    async def take(self, limit_events: int, limit_bytes: int) -> list[Event]:
         """The oldest events that are owed, at least one if there is any.
 
         Raises:
             JournalUnavailable, Closed: the journal cannot be read.
         """
-        taken: list[Committed] = []
+        taken: list[Event] = []
         size = 0
         while True:
             await self._read_ahead(limit_events)
@@ -51,11 +51,11 @@ class Backlog:
             while heap:
                 _, stream_id = heappop(heap)
                 rows = self._ahead[stream_id]
-                size += weight(rows[0].event)
+                size += weight(rows[0])
                 if taken and (len(taken) >= limit_events or size > limit_bytes):
                     return taken
                 taken.append(rows.popleft())
-                self._next[stream_id] = taken[-1].event.sequence + 1
+                self._next[stream_id] = taken[-1].sequence + 1
                 if rows:
                     heappush(heap, (rows[0].committed_us, stream_id))
                     continue

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Draft, Event, Head, Position, Stream
 from crossfade.core.flags import Flags
-from crossfade.core.outbox import Committed, Outbox, Span
+from crossfade.core.outbox import Outbox, Span
 from crossfade.core.reconciliation_plan import Extent, Interval, Outline, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.core.switch import Coverage
@@ -236,7 +236,7 @@ class Journal(FillSource, Protocol):
         """Call ``listener`` after each commit; it must not raise or wait."""
         ...
 
-    async def read(self, spans: Sequence[Span], limit: int) -> list[list[Committed]]:
+    async def read(self, spans: Sequence[Span], limit: int) -> list[list[Event]]:
         """Per span its first ``limit`` events.
 
         Raises:

@@ -16,7 +16,7 @@ from crossfade.adapters.clock import SystemClock
 from crossfade.backlog import Backlog
 from crossfade.core.breaker import Breaker, BreakerPolicy, BreakerState, Outcome, StateChange, Step
 from crossfade.core.event import Event, Head
-from crossfade.core.outbox import Committed, Outbox
+from crossfade.core.outbox import Outbox
 from crossfade.core.telemetry import SinkWindow
 from crossfade.errors import (
     Closed,
@@ -101,7 +101,7 @@ class Relay:
         self._on_change = on_change
         self._breaker = Breaker(policy=policy)
         self._backlog = Backlog(journal, sink)
-        self._work: deque[list[Committed]] = deque()
+        self._work: deque[list[Event]] = deque()
         self._stats = SinkStats(policy.slow_call_ms)
         self._failures = 0
         self._heads_at_ms = 0
@@ -217,14 +217,13 @@ class Relay:
 
     async def _send_batch(self, call: int) -> None:
         batch = self._work[0]
-        events = [row.event for row in batch]
-        error, result = await self._attempt(call, lambda: self._deliver(events), len(events))
+        error, result = await self._attempt(call, lambda: self._deliver(batch), len(batch))
         if error is None:
             self._work.popleft()
             self._proven = True
             if result is not None:
                 self._look_at(result)
-            self._advance(events)
+            self._advance(batch)
         elif isinstance(error, StoreRejected):
             self._bisect(batch, error)
 
@@ -286,7 +285,7 @@ class Relay:
                 await self._back_off()
         return error, result
 
-    def _bisect(self, batch: list[Committed], error: StoreRejected) -> None:
+    def _bisect(self, batch: list[Event], error: StoreRejected) -> None:
         if len(batch) > 1:
             self._work.popleft()
             middle = len(batch) // 2
@@ -296,7 +295,7 @@ class Relay:
             self._needs_proof = True
         else:
             self._work.popleft()
-            event = batch[0].event
+            event = batch[0]
             _log.error("%s: parked %s (id %s): %s", self.sink, event.position, event.id, error)
             self._journal.park(self.sink, event, str(error))
             self._progress.set()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from crossfade.adapters.journal_schema import open_reader, unavailable
 from crossfade.core.event import Event, Head, Position, Stream
-from crossfade.core.outbox import Committed, Route, Span
+from crossfade.core.outbox import Route, Span
 
 __all__ = ["JournalReader", "JournalStream", "Parked"]
 
@@ -93,10 +93,10 @@ class JournalReader:
         )
         if row is None:
             return []
-        return [one.event for one in self.rows(Span(row[0], first, last), limit)]
+        return self.rows(Span(row[0], first, last), limit)
 
-    def rows(self, span: Span, limit: int = 1_000) -> list[Committed]:
-        """The same by the journal's own number of the stream, with the times of commit."""
+    def rows(self, span: Span, limit: int = 1_000) -> list[Event]:
+        """The same by the journal's own number of the stream."""
         stream = self._stream(span.stream_id)
         if stream is None:
             return []
@@ -104,12 +104,9 @@ class JournalReader:
         with self._translated():
             rows = self._connection.execute(_EVENTS, (*span, limit)).fetchall()
         return [
-            Committed(
-                Event(
-                    id_, source, type_, time_us, subject, category, topic, partition, epoch,
-                    sequence, data, checksum, committed_us,
-                ),
-                committed_us,
+            Event(
+                id_, source, type_, time_us, subject, category, topic, partition, epoch,
+                sequence, data, checksum, committed_us,
             )
             for id_, type_, time_us, subject, category, sequence, data, checksum, committed_us
             in rows
@@ -120,7 +117,7 @@ class JournalReader:
         row = self._one("SELECT stream_id, sequence FROM events WHERE id = ?", id_)
         if row is None:
             return None
-        return self.rows(Span(row[0], row[1], row[1]))[0].event
+        return self.rows(Span(row[0], row[1], row[1]))[0]
 
     def routes(self, sink: str) -> dict[Stream, tuple[Route, ...]]:
         """Which sequences of each stream ``sink`` is owed at all."""

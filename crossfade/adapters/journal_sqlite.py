@@ -20,7 +20,7 @@ from crossfade.adapters.journal_reader import JournalReader
 from crossfade.adapters.journal_thread import GroupWriter, Request
 from crossfade.adapters.journal_writer import GroupResult, Ledger, Routing, Snapshot
 from crossfade.core.event import Draft, Event, Head, Stream
-from crossfade.core.outbox import Committed, Outbox, Span
+from crossfade.core.outbox import Outbox, Span
 from crossfade.errors import Closed, InvalidEvent, JournalError, JournalUnavailable
 from crossfade.ports import Clock, FillPage
 from crossfade.settings import JournalSettings
@@ -224,7 +224,7 @@ class Journal:
         """Call ``listener`` on the loop after each commit; it must not raise or wait."""
         self._listeners.append(listener)
 
-    async def read(self, spans: Sequence[Span], limit: int) -> list[list[Committed]]:
+    async def read(self, spans: Sequence[Span], limit: int) -> list[list[Event]]:
         """Per span its first ``limit`` events.
 
         Raises:
@@ -244,7 +244,7 @@ class Journal:
             return FillPage([], None, None)
         (rows,) = await self.read([Span(stream_id, first, last)], FILL_EVENTS)
         _, head, floor = self._books.head(stream_id)
-        return FillPage([row.event for row in rows], floor, head)
+        return FillPage(rows, floor, head)
 
     # -- what the writing thread tells (journal_thread.Sponsor) ----------------------------
 

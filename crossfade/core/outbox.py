@@ -9,16 +9,7 @@ sees the world only through its arguments.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from crossfade.core.event import Event
-
-__all__ = ["Committed", "Outbox", "Route", "RouteChange", "Span", "route_change"]
-
-
-class Committed(NamedTuple):
-    """An event and when it was committed (microseconds since 1970; unique, rising with order)."""
-
-    event: Event
-    committed_us: int
+__all__ = ["Outbox", "Route", "RouteChange", "Span", "route_change"]
 
 
 class Route(NamedTuple):
