@@ -55,7 +55,8 @@ begin
       select *
       from json_to_recordset(batch) as o(
         id text, source text, type text, "time" timestamptz, subject text, category text,
-        topic text, partition integer, epoch bigint, sequence bigint, hash text, data text
+        topic text, partition integer, epoch bigint, sequence bigint, hash text, data text,
+        committed bigint
       )
     ), stored as (
       insert into crossfade.events as e (
@@ -69,9 +70,20 @@ begin
       on conflict do nothing
       returning source, epoch, topic, partition, sequence, hash <> checksum as is_stale,
                 case when sending then crossfade.wire_v1(e) end as wire
+    ), told as (
+      -- The time of commit is for readers' latency only; it is sent and not stored.
+      select source, epoch, topic, partition, sequence,
+             jsonb_build_object('committed', max(committed)) as extra
+      from offered
+      where committed is not null
+      group by source, epoch, topic, partition, sequence
+    ), live as (
+      select s.source, s.epoch, s.topic, s.partition, s.sequence, s.is_stale,
+             s.wire || coalesce(t.extra, '{}') as wire
+      from stored s left join told t using (source, epoch, topic, partition, sequence)
     )
     select topic, is_stale, wire, octet_length(wire::text) + 2 as bytes
-    from stored
+    from live
     order by topic, source, epoch, partition, sequence
   loop
     inserted := inserted + 1;
