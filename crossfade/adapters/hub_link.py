@@ -170,6 +170,7 @@ class HubLink:
                     longest = self._retry_initial_s * 2 ** min(failures, 16)
                     await asyncio.sleep(self._uniform(0.0, min(longest, self._retry_max_s)))
             finally:
+                self._connection = None  # on purpose: nothing to warn of
                 self._lost("the link was closed")
                 answering.cancel()
 

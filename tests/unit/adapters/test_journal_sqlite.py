@@ -293,9 +293,13 @@ async def test_a_writing_thread_that_breaks_leaves_nobody_waiting(
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     async with journal(tmp_path) as book:
         monkeypatch.setattr(book._ledger, "commit", explode)
+        writer = book._writer
+        assert writer is not None
         for _ in range(2):
             with pytest.raises(JournalUnavailable, match="restart the publisher"):
                 await book.append([draft(1)])
+        # The hook above must still be there when the thread ends.
+        await asyncio.to_thread(writer._thread.join)
 
 
 @pytest.mark.parametrize("loads_that_fail", [0, 1])
