@@ -161,7 +161,7 @@ def sustained_above(windows: Sequence[Rate], limit: float) -> bool:
     "5 % for 5 minutes" is this rule over the sub-windows of 5 minutes: a burst that fills
     only some of them does not trip it, however bad it was.
     """
-    return bool(windows) and all(window.n and window.share > limit for window in windows)
+    return bool(windows) and all(window.share > limit for window in windows)
 
 
 def _check_counts(hits: int, n: int, confidence: float) -> None:

@@ -235,7 +235,7 @@ async def test_tokens(running: Running, tmp_path: Any) -> None:
                 answer = await http.request(method, path, headers={"Authorization": header})
                 assert answer.status_code == 401, (method, path, header)
                 assert "error" in answer.json()
-        for path in ("/healthz", "/metrics", "/"):
+        for path in ("/healthz", "/metrics", "/", "/plain"):
             assert (await http.get(path)).status_code == 200
         async with client_of(server, settings_in(tmp_path), "instance") as instance:
             assert (await instance.flags()).version == 1
@@ -404,7 +404,7 @@ async def test_metrics_and_page(running: Running) -> None:
             "crossfade_incident_open 1.0",
         ):
             assert line in text.splitlines(), line
-        page = (await http.get("/")).text
+        page = (await http.get("/plain")).text
         assert "rolling_back" in page
         assert "breaker" in page
         assert OPERATOR not in page + text

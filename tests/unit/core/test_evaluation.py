@@ -223,6 +223,20 @@ def test_what_calls_for_a_rollback(change: dict[str, Any], broken: set[str]) -> 
     assert {one.name for one in breach(World(**change).evidence())} == broken
 
 
+def test_a_breaker_that_was_open_before_this_attempt_is_not_its_evidence() -> None:
+    windows = TelemetryWindows(0, width_us=SECOND, keep_us=60 * SECOND, live_us=5 * SECOND)
+    windows.add(publisher_report(1, sink={"breaker": "open"}), BASE_US - 1)
+    windows.begin(BASE_US, BASE_US)
+    found = snapshot(windows, TARGETS, FLAGS, BASE_US + SECOND)
+    evidence = evaluate(World().rollout(), found, None, BASE_US + SECOND)
+    breaker = evidence.get("breaker")
+    assert breaker is not None
+    assert breaker.verdict is Verdict.INCONCLUSIVE
+    windows.add(publisher_report(2, sink={"breaker": "open"}), BASE_US + SECOND)
+    found = snapshot(windows, TARGETS, FLAGS, BASE_US + SECOND)
+    assert breach(evaluate(World().rollout(), found, None, BASE_US + SECOND))
+
+
 def test_a_burst_is_not_five_minutes() -> None:
     """Every call fails for 20 of the last 25 s, none in the last 5 s."""
     targets = replace(TARGETS, error_for_s=25.0)

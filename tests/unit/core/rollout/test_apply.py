@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from crossfade.core.rollout import Fact, Phase, Rollout, apply, flags_of
+from crossfade.core.rollout import Fact, Phase, Rollout, apply, flags_of, start
 from crossfade.core.rollout import commands as c
 from crossfade.core.verdict import Verdict
 from crossfade.errors import ApprovalRefused, Refused
-from tests.rollouts import SECOND, a_measurement, a_rollout, evidence_of
+from tests.rollouts import SECOND, a_measurement, a_plan, a_rollout, evidence_of
 
 Builder = Callable[..., c.Command]
 
@@ -169,6 +169,16 @@ def test_the_flags_rise_with_preflight_and_only_then() -> None:
     flags = flags_of(new, 2)
     assert (flags.served_percent("orders"), flags.written_percent("orders")) == (10, 10)
     assert flags.topics["orders"] == "critical"
+
+
+def test_what_an_earlier_rollout_left_written_stays_written() -> None:
+    state, _ = start(
+        id="r1", name="x", plan=a_plan(), actor="x", now_us=0, written={"*": 20, "critical": 60}
+    )
+    state, _ = apply(state, begin(state), 1)
+    state, _ = apply(state, preflight(state), 2)
+    assert state.written == {"*": 20, "critical": 60}
+    assert state.served == {"*": 10}
 
 
 @pytest.mark.parametrize("bad", [Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE])
