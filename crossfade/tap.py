@@ -12,14 +12,14 @@ import logging
 import os
 import socket
 from collections import Counter, OrderedDict
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.recording_sqlite import Recording
-from crossfade.core.event import Event, Head, Position
+from crossfade.core.event import Event, Head, Position, Stream
 from crossfade.core.flow import Fill
 from crossfade.core.route import REALTIME, WEBSOCKET
 from crossfade.core.sequencer import Sequencer
@@ -180,7 +180,7 @@ class Tap:
         await asyncio.to_thread(recording.__enter__)
         self._exits.push_async_callback(asyncio.to_thread, recording.close)
         positions = await asyncio.to_thread(recording.positions)
-        self._sequencer = Sequencer(transports=(WEBSOCKET,), sources=("hub",), positions=positions)
+        self._sequencer = self._make_sequencer(positions)
         self._flags, self._reporter = await wire_control(
             self._exits, settings, self._given_flags, self._reporter
         )
@@ -201,6 +201,10 @@ class Tap:
         if self._reporter is not None:
             self._own(self._report_every_second(self._reporter), "telemetry")
         _log.info("tap records %s into %s", settings.websocket.url, settings.tap.path)
+
+    @staticmethod
+    def _make_sequencer(positions: Mapping[Stream, int]) -> Sequencer:
+        return Sequencer(transports=(WEBSOCKET,), sources=("hub",), positions=positions)
 
     def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=f"tap-{name}")

@@ -117,6 +117,8 @@ class Switch:
     def joined(self, via: str, coverage: Coverage) -> None:
         """``via`` acknowledged a subscription; ``coverage`` replaces the earlier one."""
         self._joined[via] = coverage
+        if via == REALTIME and coverage:
+            self._failures = 0
 
     def left(self, via: str) -> None:
         """The connection of ``via`` is gone: what it proved, it must prove again."""

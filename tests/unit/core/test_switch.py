@@ -297,6 +297,23 @@ def test_i5_failing_connections_fall_back_at_once() -> None:
     assert fact == FellBack(TOPIC, (0, 1, 2, 3), "3 connections in a row failed")
 
 
+def test_a_join_ends_the_row_of_failures() -> None:
+    bench = Bench()
+    bench.streams.head[3] = 0
+    for _ in range(PACE.connect_failures):
+        bench.switch.failed(REALTIME)
+    bench.flags(1, 100)
+    bench.step()
+    bench.switch.joined(REALTIME, ALL)
+    bench.step()
+    assert bench.step() == []
+    assert bench.on(REALTIME) == {3}, "it has no stream, so the join is enough"
+    for _ in range(PACE.connect_failures):
+        bench.switch.failed(REALTIME)
+    bench.switch.joined(REALTIME, {})
+    assert bench.step() == [FellBack(TOPIC, (3,), "3 connections in a row failed")]
+
+
 def test_i5_failures_of_the_websocket_move_nothing() -> None:
     bench = Bench()
     bench.to_realtime()
