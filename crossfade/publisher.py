@@ -5,9 +5,10 @@
     async with Publisher() as publisher:
         event = await publisher.publish("flight.departed", {"to": "ORD"}, key="N711MQ")
 
-``publish`` returns once the event is committed to the journal. From there on two relays carry
-it: one to the legacy WebSocket side, one to Supabase for the partitions that the flags name.
-``publish`` waits for neither, nor for Prefect or the control server.
+``publish`` returns once the event is committed to the journal. From there on relays carry it,
+each with a cursor and a breaker of its own: to the hub, to the application's own ``send`` if
+there is one, and to Supabase for the partitions that the flags name. ``publish`` waits for
+none of them, nor for Prefect or the control server.
 """
 
 import asyncio
@@ -37,6 +38,9 @@ __all__ = ["Publisher"]
 
 _log = logging.getLogger("crossfade.publisher")
 
+SINKS = ("application", "websocket", "supabase")
+"""Where events go: the application's own send, the hub, the Supabase project."""
+
 _WIRE_BYTES = 8_000
 """An event's attributes and a frame's envelope, at most."""
 
@@ -46,9 +50,10 @@ class Publisher:
 
     Args:
         settings: None reads ``crossfade.toml`` in the current folder and the environment.
-        legacy: the application's own ``send(events)`` coroutine function, or the URL of a hub
-            that speaks the protocol; None takes ``settings.websocket.url`` (empty: there is
-            no legacy side).
+        legacy: the application's own ``send(events)`` coroutine function, which gets every
+            event in commit order beside the hub of ``settings.websocket.url`` (after a crash
+            the last quarter of a second may come again); or the URL of another hub. An empty
+            URL means that there is no hub.
         store: the Supabase side; None takes the project in the settings, if one is set.
         flags: who is in the cohort; None follows the control server if the settings hold an
             instance token, else nobody is.
@@ -75,12 +80,13 @@ class Publisher:
         self._clock = clock or SystemClock()
         source = self._settings.publisher.source
         self.instance = instance or f"{source}-{socket.gethostname()}-{os.getpid()}"
-        self._legacy = self._settings.websocket.url if legacy is None else legacy
+        self._send = None if legacy is None or isinstance(legacy, str) else legacy
+        self._hub_url = legacy if isinstance(legacy, str) else self._settings.websocket.url
         self._store = store
         self._flags_given = flags
         self._reporter = reporter
         self._drafter = _drafter(self._settings, self._clock)
-        if isinstance(self._legacy, str) and self._legacy:
+        if self._hub_url:
             _check_frames(self._settings)
         self._exits = AsyncExitStack()
         self._flags: FlagSource
@@ -162,7 +168,8 @@ class Publisher:
     @property
     def owed(self) -> dict[str, int]:
         """Per sink, how many committed events it was not given yet."""
-        return {sink: self._journal.outbox(sink).owed for sink in ("websocket", "supabase")}
+        sinks = SINKS if self._send is not None else SINKS[1:]
+        return {sink: self._journal.outbox(sink).owed for sink in sinks}
 
     @property
     def breakers(self) -> dict[str, BreakerState]:
@@ -223,13 +230,14 @@ class Publisher:
     async def _start(self) -> None:
         settings = self._settings
         await self._wire_control()
-        has_legacy = bool(self._legacy)
+        has_hub, has_send = bool(self._hub_url), self._send is not None
         self._journal = await self._exits.enter_async_context(
             Journal(
                 settings.journal,
                 source=settings.publisher.source,
                 routing={
-                    "websocket": lambda topic, partition: has_legacy,
+                    "application": lambda topic, partition: has_send,
+                    "websocket": lambda topic, partition: has_hub,
                     # Asked by the journal's thread; the flags are replaced, never changed.
                     "supabase": lambda topic, partition: self._flags.flags.writes(topic, partition),
                 },
@@ -282,11 +290,9 @@ class Publisher:
         self._flags = flags
 
     async def _wire_legacy(self) -> None:
-        if not self._legacy:
-            return
-        if not isinstance(self._legacy, str):
-            send = self._legacy
-            self._add_relay("websocket", _without_result(send))
+        if self._send is not None:
+            self._add_relay("application", _without_result(self._send))
+        if not self._hub_url:
             return
         from crossfade.adapters.hub_link import HubLink
 
@@ -294,7 +300,7 @@ class Publisher:
             self._settings.websocket,
             self._journal,
             instance=self.instance,
-            url=self._legacy,
+            url=self._hub_url,
             on_connected=lambda: self._relays["websocket"].hint(),
         )
         self._add_relay("websocket", _without_result(link.send))

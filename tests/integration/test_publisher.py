@@ -83,9 +83,9 @@ async def test_publish_waits_for_neither_side(tmp_path: Path) -> None:
     async with publisher, asyncio.timeout(10):
         for number in range(50):
             await publisher.publish("t", number)
-        assert publisher.owed == {"websocket": 50, "supabase": 50}
+        assert publisher.owed == {"application": 50, "websocket": 0, "supabase": 50}
         owed = await publisher.close()
-    assert owed == {"websocket": 50, "supabase": 50}
+    assert owed == {"application": 50, "supabase": 50}
     stage.legacy.down = stage.store.hang = False
     async with stage.publisher() as again:
         assert await again.close() == {}
@@ -150,7 +150,7 @@ async def test_telemetry_tells_what_happened(tmp_path: Path) -> None:
     report = stage.reporter.reports[-1]
     assert (report.instance, report.role, report.flag_version) == ("p1", Role.PUBLISHER, 7)
     assert report.totals == {"published": 5, "conflicts": 0, "parked": 0}
-    for sink in ("websocket", "supabase"):
+    for sink in ("application", "supabase"):
         windows = [one.sinks[sink] for one in stage.reporter.reports]
         assert sum(window.events for window in windows) == 5
         assert windows[-1].owed == 0
@@ -169,7 +169,7 @@ async def test_a_breaker_that_opens_is_reported_at_once(
         await publisher.publish("t", 1)
         reports = stage.reporter.reports
         await until(lambda: any(one.sinks["supabase"].breaker != "closed" for one in reports))
-        assert publisher.breakers["websocket"] is BreakerState.CLOSED
+        assert publisher.breakers["application"] is BreakerState.CLOSED
         assert len(stage.legacy.sent) == 1
 
 
@@ -218,6 +218,7 @@ async def test_without_a_legacy_side_nothing_is_owed_to_it(tmp_path: Path) -> No
     async with stage.publisher(legacy=None) as publisher:
         await publisher.publish("t", 1)
         assert publisher.owed["websocket"] == 0
+        assert "application" not in publisher.owed
         assert set(publisher.breakers) == {"supabase"}
     assert len(stage.memory.sent) == 1
 
@@ -258,6 +259,7 @@ async def test_settings_come_from_the_folder_and_the_environment(
     (tmp_path / "crossfade.toml").write_text('[publisher]\nsource = "shop"\n[journal]\nepoch = 3\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CROSSFADE_JOURNAL__PATH", str(tmp_path / "j.db"))
+    monkeypatch.setenv("CROSSFADE_WEBSOCKET__URL", "")
     async with AsyncExitStack() as exits:
         publisher = await exits.enter_async_context(Publisher(legacy=Legacy().send))
         event = await publisher.publish("t", 1)
