@@ -21,7 +21,7 @@ SINK = "supabase"
 _POLL_S = 0.05
 _BREAKER_S = 30.0
 _FLAGS_S = 30.0
-_ROLLBACK_S = 90.0
+_ROLLBACK_S = 180.0
 _DRAIN_S = 60.0
 
 

@@ -1,7 +1,6 @@
 """The end of a demo for a person: tables in a terminal, the same tables as text elsewhere."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -13,6 +12,17 @@ from crossfade.local.demo_report import DemoReport, StageRecord
 __all__ = ["print_summary"]
 
 _FINDINGS_SHOWN = 10
+_COUNTS = {
+    "expected": "expected",
+    "delivered": "held",
+    "missing": "missing",
+    "duplicated": "doubled",
+    "altered": "altered",
+    "out_of_order": "misplaced",
+    "unexpected": "foreign",
+}
+"""The counts of the report, and the shorter words that they have here."""
+
 _FIGURES = ("delivery", "lost", "error_rate", "adoption", "p95")
 
 
@@ -26,8 +36,8 @@ def print_summary(report: DemoReport, console: Console) -> None:
 
 
 def _parts(report: DemoReport) -> Iterator[RenderableType]:
-    yield _holders("what the stores hold", report.stores, {})
-    yield _holders("what the subscribers were handed", report.subscribers, report.follows)
+    yield _holders("what the stores hold", "store", report.stores)
+    yield _holders("what the subscribers were handed", "subscriber", report.subscribers)
     yield _stages(report.stages)
     if report.outage is not None:
         yield _outage(report)
@@ -39,30 +49,25 @@ def _parts(report: DemoReport) -> Iterator[RenderableType]:
         yield Text("\n".join(lines), style="red")
 
 
-def _holders(title: str, holders: Any, follows: dict[str, str]) -> Table:
+def _holders(title: str, kind: str, holders: Sequence[HolderResult]) -> Table:
     table = _table(title)
-    table.add_column(title.split()[2].removesuffix("s"))
-    if follows:
-        table.add_column("follows")
-    for name in ("expected", "delivered", *KINDS):
-        table.add_column(name.replace("_", " "), justify="right")
-    one: HolderResult
+    table.add_column(kind, no_wrap=True)
+    for name in _COUNTS.values():
+        table.add_column(name, justify="right", no_wrap=True)
     for one in holders:
         counts = one.to_json()
-        bad = {name for name in KINDS if counts[name]}
         cells = [
-            Text(f"{counts[name]:,}", style="bold red" if name in bad else "")
-            for name in ("expected", "delivered", *KINDS)
+            Text(f"{counts[name]:,}", style="bold red" if name in KINDS and counts[name] else "")
+            for name in _COUNTS
         ]
-        middle = [follows.get(one.name, "")] if follows else []
-        table.add_row(one.name, *middle, *cells)
+        table.add_row(one.name, *cells)
     return table
 
 
 def _stages(stages: list[StageRecord]) -> Table:
     table = _table("the weeks")
-    for title in ("week", "share", "attempt", "outcome", "verdict", "evidence", "approver"):
-        table.add_column(title)
+    for title in ("week", "share", "attempt", "outcome", "approver", "evidence"):
+        table.add_column(title, no_wrap=title != "evidence")
     for one in stages:
         share = ", ".join(
             f"{percent:g} %" if category == "*" else f"{category} {percent:g} %"
@@ -74,9 +79,8 @@ def _stages(stages: list[StageRecord]) -> Table:
             share,
             str(one.attempt),
             Text(one.outcome, style=style),
-            one.verdict,
-            _figures(one) or one.reason,
             one.approver or "–",
+            "; ".join(filter(None, (one.verdict, _figures(one), one.reason))),
         )
     return table
 
