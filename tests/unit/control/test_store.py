@@ -101,6 +101,28 @@ def test_i6_of_many_writers_one_wins(store: RolloutStore) -> None:
     assert [row["verb"] for row in store.audit(0, 100)] == ["start", "begin"]
 
 
+def test_writers_that_read_first_queue(store: RolloutStore) -> None:
+    """Without SQLite's lock from the begin on, all but one of them would fail at once."""
+    failures: list[BaseException] = []
+    ready = threading.Barrier(6)
+
+    def write(number: int) -> None:
+        ready.wait()
+        for step in range(5):
+            try:
+                store.outrun(10_000 * step + number, 5)
+            except Exception as error:  # noqa: BLE001 - collected
+                failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failures == []
+    assert store.current()[1].version > 40_000
+
+
 def test_i6_one_active_rollout(store: RolloutStore) -> None:
     state = started(store)
     with pytest.raises(Refused, match="another rollout is active"):
