@@ -28,6 +28,7 @@ from crossfade.core.rollout import (
     start,
 )
 from crossfade.core.rollout import commands as c
+from crossfade.core.statistics import proportion_lower
 from crossfade.core.telemetry import Report
 from crossfade.errors import Refused, UsageError, VersionConflict
 from crossfade.ports import Clock
@@ -90,6 +91,8 @@ class ControlService:
         await self.db(self.store.initialise, initial, self.clock.now_us())
         self.rollout, self.flags = await self.db(self.store.current)
         await self.db(self.observations.load, self.rollout, self.clock.now_us())
+        # The first exact bound imports scipy, which takes half a second: not on the loop.
+        await self.db(proportion_lower, 1, 2, 0.95)
 
     def release(self) -> None:
         """End long polls, so that the server can stop."""
