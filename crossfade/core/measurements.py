@@ -80,7 +80,8 @@ def applied(found: Snapshot) -> Measurement:
         limit=0.0,
         n=len(found.live),
         unit="instances behind",
-        verdict=_if(bool(found.live), lambda: not behind),
+        # Behind is "not yet" (an instance may just have started), no proof of harm.
+        verdict=Verdict.PASS if found.live and not behind else Verdict.INCONCLUSIVE,
         detail=f"flags {found.flag_version}" + (f": {names}{more}" if names else ""),
     )
 

@@ -96,8 +96,8 @@ FEW = {"latency_ms": latencies(600.0, 1)}
     ("change", "name", "verdict"),
     [
         # applied
-        ({"subscriber": {"flag_version": 1}}, "applied", F),
-        ({"subscriber": {"flag_version": 3}}, "applied", F),
+        ({"subscriber": {"flag_version": 1}}, "applied", I),
+        ({"subscriber": {"flag_version": 3}}, "applied", I),
         ({"roles": ()}, "applied", I),
         # coverage: nobody to hear of is no proof of harm, but no pass either
         ({"roles": ("publisher",)}, "coverage", I),
