@@ -102,6 +102,37 @@ def test_only_what_survives_the_rechecks_is_a_finding(world: World) -> None:
     assert result.blocks == (3, 1, 2, 1)
 
 
+def test_a_block_that_changed_is_read_again_at_once(world: World) -> None:
+    """Its digest differs for good (history copied on top), but nothing in it is wrong any more."""
+    early = world.publish(LOST, 4, to=("websocket",))
+    world.route(LOST, 5)
+    events = world.publish(LOST, 4, to=("websocket", "supabase"))
+    world.deliver(early[0], ["supabase"])
+    world.drop("supabase", events[0])
+    slept: list[float] = []
+
+    def arrive(seconds: float) -> None:
+        slept.append(seconds)
+        world.deliver(events[0], ["supabase"])
+
+    result = world.reconcile(options={"rechecks": 5}, sleep=arrive)
+    assert (result.verdict, len(slept)) == (Verdict.PASS, 1)
+
+
+def test_what_the_journal_drops_meanwhile_is_no_finding(world: World) -> None:
+    events = world.fill(LOST, 12)
+    world.drop("supabase", events[0])
+    world.drop("websocket", events[9])
+
+    def drop(_: float) -> None:
+        world.journal.execute("DELETE FROM events WHERE sequence <= 4")
+        world.journal.execute("UPDATE streams SET floor = 5")
+        world.journal.commit()
+
+    result = world.reconcile(sleep=drop)
+    assert found(result) == {("missing", "websocket", "app/1/critical/3/10")}
+
+
 def test_new_events_during_rechecks_are_neither_phantoms_nor_missing(world: World) -> None:
     events = world.fill(LOST, 10)
     world.drop("supabase", events[0])

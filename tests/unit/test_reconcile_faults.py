@@ -160,6 +160,32 @@ def test_faults_after_sealing_are_found_by_a_full_run(planted: list[Fault]) -> N
         assert found(world.reconcile(full=True)) == {fault.expected() for fault in planted}
 
 
+SINGLE = [
+    Fault(kind, store, where, sequence, "data", forged)
+    for where in (stream("critical", 3), stream("performance", 1))
+    for kind, stores, sequence, forgeries in (
+        ("missing", STORES, 5, [False]),
+        ("altered", STORES, 8, [False, True]),
+        ("stale_hash", STORES, 9, [False]),
+        ("phantom", STORES, 22, [False]),
+        ("duplicated", ["websocket"], 1, [False]),
+        ("out_of_order", ["websocket"], 8, [False]),
+        ("out_of_order", ["websocket"], 20, [False]),
+        ("uncovered", ["websocket"], 21, [False]),
+    )
+    for store in stores
+    for forged in forgeries
+    if STREAMS[where] or store != "supabase"
+]
+
+
+@pytest.mark.parametrize("fault", SINGLE, ids=lambda fault: f"{fault.kind}-{fault.store}")
+def test_one_fault_alone_is_named_alone(tmp_path: Path, fault: Fault) -> None:
+    """Nothing else in its block differs, so nothing else can have led to it."""
+    with World(tmp_path) as world:
+        assert found(run_with(world, [fault])) == {fault.expected()}
+
+
 @pytest.mark.parametrize("field", sorted(ALTERATIONS))
 def test_the_altered_field_is_named(tmp_path: Path, field: str) -> None:
     with World(tmp_path) as world:
