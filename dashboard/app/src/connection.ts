@@ -7,6 +7,8 @@ import { call, type ClientConfig, type Session } from "./session.js";
 
 /** A token is replaced this long before it expires. */
 const RENEW_MS = 120_000;
+/** One that was fetched so recently is not fetched again for a new connection. */
+const FRESH_MS = 2_000;
 
 type Given = Omit<SubscriberOptions, "websocket" | "supabase" | "control">;
 
@@ -21,34 +23,43 @@ export function connect(session: Session, options: Given): Subscriber {
   };
   if (supabase !== null) {
     const { url, anon_key } = supabase;
-    all.supabase = () =>
-      createClient(url, anon_key, {
+    all.supabase = () => {
+      config.renew();
+      return createClient(url, anon_key, {
         accessToken: async () => (await config.get()).supabase?.access_token ?? null,
       });
+    };
   }
   return createSubscriber(all);
 }
 
-/** The configuration, fetched again before its token expires and after a long sleep. */
+/** The configuration, fetched again for every connection and before its token expires. */
 class Renewed {
   readonly #session: Session;
   #config: ClientConfig;
   #fetchedMs = Date.now();
   #fetching: Promise<ClientConfig> | null = null;
+  #stale = false;
 
   constructor(session: Session) {
     this.#session = session;
     this.#config = session.config;
   }
 
+  /** A new connection is about to be made: the token may be why the last one ended. */
+  renew(): void {
+    this.#stale = Date.now() - this.#fetchedMs > FRESH_MS;
+  }
+
   async get(): Promise<ClientConfig> {
-    if (!this.#old) return this.#config;
+    if (!this.#stale && !this.#old) return this.#config;
     this.#fetching ??= call<ClientConfig>(this.#session.token, "/v1/client-config").finally(() => {
       this.#fetching = null;
     });
     try {
       this.#config = await this.#fetching;
       this.#fetchedMs = Date.now();
+      this.#stale = false;
     } catch {
       // The control server is away: the token at hand may still be good, and the transports
       // say so themselves when it is not.

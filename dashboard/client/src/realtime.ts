@@ -50,6 +50,8 @@ interface Topic {
   joined: boolean;
   heard: boolean;
   ended: boolean;
+  /** The server's own word on what is wrong; it comes before the channel is closed. */
+  said: string;
   failures: number;
   retry: ReturnType<typeof setTimeout> | undefined;
 }
@@ -167,6 +169,7 @@ export class RealtimeTransport implements FillSource {
       joined: false,
       heard: false,
       ended: false,
+      said: "",
       failures,
       retry: undefined,
     };
@@ -179,6 +182,9 @@ export class RealtimeTransport implements FillSource {
     channel.on("broadcast", { event: "heads" }, ({ payload }) => {
       if (current()) this.#receive(() => this.#heads(name, topic, payload));
     });
+    channel.on("system", {}, (payload: { status?: string; message?: string }) => {
+      if (payload.status === "error" && current()) topic.said = String(payload.message);
+    });
     channel.subscribe((status, error) => {
       if (!current()) return;
       if (status === "SUBSCRIBED") {
@@ -186,7 +192,7 @@ export class RealtimeTransport implements FillSource {
         return;
       }
       const silent = status === "TIMED_OUT" ? "no answer to the join" : "the server closed the channel";
-      this.#failTopic(name, topic, error?.message ?? silent);
+      this.#failTopic(name, topic, topic.said || (error?.message ?? silent));
     }, connectTimeoutMs);
   }
 
@@ -240,7 +246,9 @@ export class RealtimeTransport implements FillSource {
     const client = this.#client;
     const error = `${name}: ${reason}`;
     const others = [...this.#topics].some(([other, { heard }]) => other !== name && heard);
-    if (client === null || !client.realtime.isConnected() || !others) {
+    // A token that is no longer good is none for any channel: begin with a fresh one.
+    const stale = /token|jwt/i.test(reason);
+    if (client === null || !client.realtime.isConnected() || !others || stale) {
       this.#fail(error);
       return;
     }

@@ -39,13 +39,17 @@ export function onWake(
     sleep();
   };
   const online = (): void => wake(0, true);
+  // A frozen page (battery saver, many tabs) is woken without having been hidden.
+  const resumed = (): void => wake(Date.now() - lookedMs, false);
   document.addEventListener("visibilitychange", visibility);
+  document.addEventListener("resume", resumed);
   window.addEventListener("pageshow", shown);
   window.addEventListener("pagehide", left);
   window.addEventListener("online", online);
   return () => {
     clearInterval(timer);
     document.removeEventListener("visibilitychange", visibility);
+    document.removeEventListener("resume", resumed);
     window.removeEventListener("pageshow", shown);
     window.removeEventListener("pagehide", left);
     window.removeEventListener("online", online);

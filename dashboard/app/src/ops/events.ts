@@ -5,8 +5,10 @@ import { type CrossfadeEvent, type Lost, positionText } from "@crossfade/client"
 import { fill, h, setText } from "../dom.js";
 import { count, plural } from "../format.js";
 
-/** Rows kept; older ones leave the page. */
-export const KEPT = 200;
+/** Rows kept; older ones leave the page. As many enter it in one frame. */
+const KEPT = 200;
+/** What waits to be shown, while a person reads or after a long gap; the oldest give way. */
+const WAITING = 20_000;
 
 /** Newest first, keyed by event id; drawn at most once a frame. */
 export class EventsPanel {
@@ -14,16 +16,19 @@ export class EventsPanel {
   readonly #summary: HTMLElement;
   readonly #inspect: (event: CrossfadeEvent) => void;
   readonly #events = new WeakMap<Element, CrossfadeEvent>();
-  #waiting: HTMLElement[] = [];
+  #waiting: (CrossfadeEvent | Lost)[] = [];
+  readonly #region: HTMLElement;
   #total = 0;
   #lost = 0;
   #asked = false;
 
   constructor(element: HTMLElement, summary: HTMLElement, inspect: (event: CrossfadeEvent) => void) {
+    this.#region = element;
     this.#summary = summary;
     this.#inspect = inspect;
     const names = ["Time", "Type", "Key", "Position"];
     fill(element, h("table", { class: "events" }, h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)))), this.#body));
+    element.addEventListener("scroll", () => this.#soon(), { passive: true });
     this.#body.addEventListener("click", ({ target }) => {
       const row = target instanceof Element ? target.closest("tr") : null;
       const event = row === null ? undefined : this.#events.get(row);
@@ -34,20 +39,23 @@ export class EventsPanel {
 
   add(events: readonly CrossfadeEvent[]): void {
     this.#total += events.length;
-    // What would be pushed out in the same frame need not be made.
-    for (const event of events.slice(-KEPT)) this.#waiting.push(this.#row(event));
+    for (const event of events) this.#waiting.push(event);
+    if (this.#waiting.length > WAITING) this.#waiting = this.#waiting.slice(-WAITING);
     this.#soon();
   }
 
   lose(lost: Lost): void {
-    const { stream, first, last } = lost;
-    this.#lost += last - first + 1;
-    const text = `${plural(last - first + 1, "event")} lost for good (${lost.reason}): ${positionText({ ...stream, sequence: first })} to ${last}`;
-    this.#waiting.push(h("tr", { class: "lost" }, h("td", { colspan: 4 }, text)));
+    this.#lost += lost.last - lost.first + 1;
+    this.#waiting.push(lost);
     this.#soon();
   }
 
-  #row(event: CrossfadeEvent): HTMLElement {
+  #row(event: CrossfadeEvent | Lost): HTMLElement {
+    if ("kind" in event) {
+      const { stream, first, last, reason } = event;
+      const text = `${plural(last - first + 1, "event")} lost for good (${reason}): ${positionText({ ...stream, sequence: first })} to ${last}`;
+      return h("tr", { class: "lost" }, h("td", { colspan: 4 }, text));
+    }
     const place = `${event.topic}/${event.partition}/${event.sequence}`;
     const row = h(
       "tr",
@@ -61,16 +69,28 @@ export class EventsPanel {
     return row;
   }
 
+  get #isRead(): boolean {
+    if (this.#region.scrollTop > 4) return true;
+    const marked = getSelection();
+    return marked !== null && !marked.isCollapsed && this.#region.contains(marked.anchorNode);
+  }
+
   #soon(): void {
     if (this.#asked) return;
     this.#asked = true;
     requestAnimationFrame(() => {
       this.#asked = false;
-      const fresh = this.#waiting.slice(-KEPT).reverse();
-      this.#waiting = [];
-      this.#body.prepend(...fresh);
+      const received = `${count(this.#total)} received in order${this.#lost ? `, ${count(this.#lost)} lost` : ""}`;
+      if (this.#isRead) {
+        // What a person reads or has marked stays where it is; it goes on at the top.
+        setText(this.#summary, `${received}; new ones wait while you read`);
+        return;
+      }
+      const fresh = this.#waiting.splice(0, KEPT).map((event) => this.#row(event));
+      this.#body.prepend(...fresh.reverse());
       while (this.#body.childElementCount > KEPT) this.#body.lastElementChild?.remove();
-      setText(this.#summary, `${count(this.#total)} received in order${this.#lost ? `, ${count(this.#lost)} lost` : ""}`);
+      setText(this.#summary, received);
+      if (this.#waiting.length) this.#soon();
     });
   }
 }
