@@ -1,32 +1,26 @@
-"""Commands: status, start, approve, reject, rollback, resume, cancel, audit, incidents."""
+"""Commands: status, start, approve, reject, rollback, resume, cancel."""
 
 import asyncio
 import getpass
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from crossfade.adapters.control import ControlClient
+from crossfade.cli import history
+from crossfade.cli.calls import call, console, print_json, say
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
-from crossfade.cli.status_view import (
-    audit_table,
-    incidents_table,
-    measurements_table,
-    status_view,
-)
+from crossfade.cli.status_view import measurements_table, status_view
 from crossfade.errors import ControlDenied, ControlUnavailable, CrossfadeError, Refused, UsageError
 from crossfade.settings import Settings
 
 __all__ = ["register"]
-
-T = TypeVar("T")
 
 INTERRUPTED = 130
 WATCH_S = 1.0
@@ -38,8 +32,9 @@ AsOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
-    for command in (status, start, approve, reject, rollback, resume, cancel, audit, incidents):
+    for command in (status, start, approve, reject, rollback, resume, cancel):
         app.command()(command)
+    history.register(app)
 
 
 def status(
@@ -57,11 +52,11 @@ def status(
     found = settings_for(settings, state)
     if watch:
         raise typer.Exit(_watch(found, as_json))
-    document = _call(found, lambda client: client.status())
+    document = call(found, lambda client: client.status())
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
-        _console().print(status_view(document))
+        console().print(status_view(document))
 
 
 def start(
@@ -81,11 +76,9 @@ def start(
     """
     found = settings_for(settings, state)
     plan = found.rollout.model_dump(mode="json")
-    rollout = _call(
-        found, lambda client: client.start(name or found.rollout.name, plan, _actor(by))
-    )
+    rollout = call(found, lambda client: client.start(name or found.rollout.name, plan, _actor(by)))
     stages = ", ".join(stage["name"] for stage in rollout["stages"])
-    _say(as_json, rollout, f"rollout {rollout['name']} ({rollout['id']}) is ready: {stages}")
+    say(as_json, rollout, f"rollout {rollout['name']} ({rollout['id']}) is ready: {stages}")
 
 
 def approve(
@@ -110,16 +103,16 @@ def approve(
     Example: crossfade approve --comment "quiet week" --tickets 2
     """
     found = settings_for(settings, state)
-    waiting, document = _call(found, _waiting)
+    waiting, document = call(found, _waiting)
     stage = waiting["stages"][waiting["stage"]]["name"]
     if evidence is not None and not document["hash"].startswith(evidence):
         raise UsageError(
             f"evidence {document['hash'][:12]} waits for approval, not {evidence}; look again"
         )
     if not yes:
-        _console().print(measurements_table(document, f"{stage}, evidence {document['hash'][:12]}"))
+        console().print(measurements_table(document, f"{stage}, evidence {document['hash'][:12]}"))
         _confirm(f"approve {stage} as {_name(by)}?")
-    rollout = _call(
+    rollout = call(
         found,
         lambda client: client.command(
             "approve",
@@ -134,9 +127,7 @@ def approve(
     )
     last = rollout["phase"] == "completed"
     after = "" if last else rollout["stages"][rollout["stage"]]["name"]
-    _say(
-        as_json, rollout, f"{stage} is approved; " + ("all done" if last else f"{after} may start")
-    )
+    say(as_json, rollout, f"{stage} is approved; " + ("all done" if last else f"{after} may start"))
 
 
 def reject(
@@ -153,10 +144,10 @@ def reject(
     if not comment:
         raise UsageError("--comment: say why it is rejected")
     found = settings_for(settings, state)
-    waiting, _ = _call(found, _waiting)
+    waiting, _ = call(found, _waiting)
     rollout = _command(found, "reject", waiting, by, approver=_name(by), comment=comment)
     stage = rollout["stages"][rollout["stage"]]["name"]
-    _say(as_json, rollout, f"{stage} is held; `crossfade resume` starts another attempt")
+    say(as_json, rollout, f"{stage} is held; `crossfade resume` starts another attempt")
 
 
 def rollback(
@@ -186,18 +177,18 @@ def rollback(
     if not reason:
         raise UsageError("--reason: say why it is rolled back")
     found = settings_for(settings, state)
-    rollout = _call(
+    rollout = call(
         found,
         lambda client: client.command(
             "rollback", actor=_actor(by), reason=reason, scope=scope or None, to=to
         ),
     )
     began = time.monotonic()
-    version, live, behind = _call(found, lambda client: _followed(client, wait_s))
+    version, live, behind = call(found, lambda client: _followed(client, wait_s))
     rollout = {**rollout, "flag_version": version, "instances": live, "behind": behind}
     seconds = time.monotonic() - began
     done = f"flags {version} are in force at {live - len(behind)} of {live} live instances"
-    _say(as_json, rollout, f"{rollout['phase']}: {done} after {seconds:.1f} s")
+    say(as_json, rollout, f"{rollout['phase']}: {done} after {seconds:.1f} s")
     if behind:
         raise CrossfadeError(f"still on other flags: {', '.join(behind[:10])}")
 
@@ -220,10 +211,10 @@ def resume(
     if missing:
         raise UsageError(f"{' and '.join(missing)}: must be recorded before it goes on")
     found = settings_for(settings, state)
-    current = _call(found, _current)
+    current = call(found, _current)
     rollout = _command(found, "resume", current, by, root_cause=root_cause, fix=fix)
     stage = rollout["stages"][rollout["stage"]]["name"]
-    _say(as_json, rollout, f"{stage} is ready for attempt {rollout['attempt']}")
+    say(as_json, rollout, f"{stage} is ready for attempt {rollout['attempt']}")
 
 
 def cancel(
@@ -240,57 +231,14 @@ def cancel(
     if not reason:
         raise UsageError("--reason: say why it is cancelled")
     found = settings_for(settings, state)
-    rollout = _command(found, "cancel", _call(found, _current), by, reason=reason)
-    _say(as_json, rollout, f"rollout {rollout['name']} is cancelled")
-
-
-def audit(
-    settings: SettingsOption = None,
-    state: StateOption = None,
-    after: Annotated[int, typer.Option("--after", min=0, help="Rows after this id.")] = 0,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 100,
-    as_json: JsonOption = False,
-) -> None:
-    """Show who changed the rollout, when, and what came of it.
-
-    Example: crossfade audit --limit 20 --json
-    """
-    rows = _call(settings_for(settings, state), lambda client: client.audit(after, limit))
-    if as_json:
-        _print_json(rows)
-    else:
-        _console().print(audit_table(rows))
-
-
-def incidents(
-    settings: SettingsOption = None,
-    state: StateOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 20,
-    as_json: JsonOption = False,
-) -> None:
-    """Show rollbacks: why, when, their root causes and fixes.
-
-    Example: crossfade incidents
-    """
-    rows = _call(settings_for(settings, state), lambda client: client.incidents(limit))
-    if as_json:
-        _print_json(rows)
-    else:
-        _console().print(incidents_table(rows))
-
-
-def _call(settings: Settings, work: Callable[[ControlClient], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with ControlClient(settings.control, role="operator") as client:
-            return await work(client)
-
-    return asyncio.run(run())
+    rollout = _command(found, "cancel", call(found, _current), by, reason=reason)
+    say(as_json, rollout, f"rollout {rollout['name']} is cancelled")
 
 
 def _command(
     settings: Settings, verb: str, rollout: Mapping[str, Any], by: str | None, **fields: Any
 ) -> dict[str, Any]:
-    return _call(
+    return call(
         settings,
         lambda client: client.command(
             verb,
@@ -384,18 +332,3 @@ def _name(by: str | None) -> str:
 
 def _actor(by: str | None) -> str:
     return f"cli:{_name(by)}"
-
-
-def _console() -> Console:
-    return Console(soft_wrap=False, highlight=False)
-
-
-def _say(as_json: bool, document: Any, line: str) -> None:
-    if as_json:
-        _print_json(document)
-    else:
-        typer.echo(line)
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
