@@ -214,7 +214,8 @@ class _Demo:
         now: float | None = None
         while True:
             rollout = self._figures.status.get("rollout") or {}
-            budget = _BUDGETS.get((rollout.get("stage"), rollout.get("attempt")), 0.9)
+            attempt = (int(rollout.get("stage", 0)), int(rollout.get("attempt", 0)))
+            budget = _BUDGETS.get(attempt, 0.9)
             busy = rollout.get("phase") in _BUSY
             within = self._figures.published < budget * len(self._expected)
             wanted = self._options.rate * (1.0 if busy and within else _QUIET_SHARE)

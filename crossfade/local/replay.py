@@ -115,12 +115,10 @@ async def replay(
     published = 0
     due = time.monotonic()
     while True:
-        if pace.rate is None:
-            due = time.monotonic()
-            limit = RUN_EVENTS
-        else:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            limit = max(1, min(RUN_EVENTS, round(pace.rate * TICK_S)))
+        # In slices, since the pace may change meanwhile.
+        while (rate := pace.rate) is not None and (left := due - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 2 * TICK_S))
+        limit = RUN_EVENTS if rate is None else max(1, min(RUN_EVENTS, round(rate * TICK_S)))
         run = await source.take(limit)
         if not run:
             return
@@ -131,9 +129,9 @@ async def replay(
             # Nothing of the run was journaled: find the line, publish what is before it.
             published += await _up_to_the_fault(publisher, run, name, published, progress)
         progress(published)
-        if pace.rate is not None:
-            # A tick that came late is made up for, but not a long pause.
-            due = max(due + len(run) / pace.rate, time.monotonic() - 1.0)
+        # A tick that came late is made up for, but not a long pause.
+        behind = time.monotonic() - 1.0
+        due = behind if rate is None else max(due + len(run) / rate, behind)
 
 
 async def _up_to_the_fault(

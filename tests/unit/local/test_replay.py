@@ -76,6 +76,20 @@ async def test_the_pace_can_be_changed_on_the_way() -> None:
     assert max(map(len, sink.calls)) > 100
 
 
+async def test_a_slow_pace_is_left_at_once_when_it_is_lifted() -> None:
+    sink, pace = Sink(), Pace(rate=0.01)
+    task = asyncio.create_task(
+        replay(sink, LineSource(lines(list(range(100)))), "in", pace, lambda _: None)
+    )
+    async with asyncio.timeout(20):  # the second event alone would take a hundred seconds
+        while not sink.events:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        pace.rate = None
+        await task
+    assert sink.events == list(range(100))
+
+
 async def test_a_pipe_that_stays_open_is_published_as_it_comes() -> None:
     reading, writing = os.pipe()
     sink = Sink()
