@@ -115,9 +115,11 @@ async def replay(
     published = 0
     due = time.monotonic()
     while True:
-        # In slices, since the pace may change meanwhile.
-        while (rate := pace.rate) is not None and (left := due - time.monotonic()) > 0:
+        rate = pace.rate
+        if rate is not None and (left := due - time.monotonic()) > 0:
+            # In slices, since the pace may change meanwhile.
             await asyncio.sleep(min(left, 2 * TICK_S))
+            continue
         limit = RUN_EVENTS if rate is None else max(1, min(RUN_EVENTS, round(rate * TICK_S)))
         run = await source.take(limit)
         if not run:
