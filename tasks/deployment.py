@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import copy
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -25,29 +26,36 @@ from prefect.workers.process import ProcessWorker
 
 from crossfade.errors import PrefectUnavailable
 from crossfade.local.prefect_api import PrefectApi
+from crossfade.local.warm import client_command
 from tasks.settings_source import settings
 
 __all__ = ["adapted", "main", "make_pool", "pool_template"]
 
+_ENGINE = "prefect.engine"
 _POLL_S = 0.1
 
 
-def pool_template() -> dict[str, Any]:
+def pool_template(warm: Path | None) -> dict[str, Any]:
     """The template of a process pool whose runs start in one step.
 
     Prefect's own default starts a second interpreter that prepares a workspace first. There
     is nothing to prepare here (the flows are installed), and it costs 0.7 s a run.
+
+    Args:
+        warm: the socket of a warm process, from which runs are forked while it is there.
     """
+    plain = [sys.executable, "-m", _ENGINE]
     template = ProcessWorker.get_default_base_job_template()
     variables = template["variables"]["properties"]
-    variables["command"]["default"] = f'"{sys.executable}" -m prefect.engine'
+    command = plain if warm is None else client_command(warm, _ENGINE)
+    variables["command"]["default"] = shlex.join(command)
     # A run must not depend on the pipe to its worker: it outlives a worker that is killed.
     # What it logs is in Prefect.
     variables["stream_output"]["default"] = False
     return template
 
 
-async def make_pool(name: str, wait_s: float) -> None:
+async def make_pool(name: str, wait_s: float, warm: Path | None = None) -> None:
     """Create the work pool, or give the one that is there our template.
 
     Raises:
@@ -57,7 +65,7 @@ async def make_pool(name: str, wait_s: float) -> None:
         # Prefect's client waits longer and longer between its own retries.
         async with PrefectApi(str(client.api_url)) as api:
             await _wait_until_up(api, wait_s)
-        template = pool_template()
+        template = pool_template(warm)
         try:
             await client.create_work_pool(
                 WorkPoolCreate(name=name, type="process", base_job_template=template)
@@ -80,6 +88,7 @@ def main() -> None:
     parser.add_argument("--pool", default=None, help="default: prefect.work_pool of the settings")
     parser.add_argument("--file", type=Path, default=Path("prefect.yaml"))
     parser.add_argument("--wait-s", type=float, default=60.0, help="for the server to come up")
+    parser.add_argument("--warm", type=Path, help="the socket of a warm process on this machine")
     options = parser.parse_args()
     found = settings()
     pool = options.pool or found.prefect.work_pool
@@ -88,7 +97,7 @@ def main() -> None:
         "validate": found.reconcile.every_s,
         "report": found.prefect.report_every_s,
     }
-    asyncio.run(make_pool(pool, options.wait_s))
+    asyncio.run(make_pool(pool, options.wait_s, options.warm))
     with tempfile.TemporaryDirectory(prefix="crossfade-deploy-") as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(adapted(document, pool, intervals)), encoding="utf-8")

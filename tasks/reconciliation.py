@@ -25,7 +25,7 @@ def preload() -> None:
 
     Called while a stage soaks, so that its gate does not wait for an import.
     """
-    threading.Thread(target=_import_expectations, name="preload", daemon=True).start()
+    threading.Thread(target=_preload, name="preload", daemon=True).start()
 
 
 @task(
@@ -54,6 +54,10 @@ async def compare_stores(
         f"{result.discrepancy_count:,}",
     )
     return result.to_json()
+
+
+def _preload() -> None:
+    _import_expectations().preload()
 
 
 def _import_expectations() -> Any:

@@ -16,11 +16,13 @@ from typing import NamedTuple
 
 from crossfade.errors import StackError
 from crossfade.local.prefect_seed import seed_name
+from crossfade.local.warm import MAX_PATH_BYTES
 from crossfade.settings import SETTINGS_VARIABLE
 
 __all__ = [
     "BACKFILL",
     "DEPLOYMENTS",
+    "FLOW_MODULES",
     "REPORT",
     "ROLLBACK",
     "VALIDATE",
@@ -31,6 +33,7 @@ __all__ = [
     "prefect_file",
     "seed_file",
     "server",
+    "warm_socket",
     "week_deployment",
     "worker",
     "worker_name",
@@ -45,6 +48,15 @@ BACKFILL = "backfill/backfill"
 REPORT = "report/report"
 DEPLOYMENTS = (*WEEKS, VALIDATE, ROLLBACK, BACKFILL, REPORT)
 """Every deployment of ``prefect.yaml`` as flow/deployment."""
+
+FLOW_MODULES = (
+    "flows.rollout_week_flow",
+    "flows.validate_flow",
+    "flows.rollback_flow",
+    "flows.backfill_flow",
+    "flows.report_flow",
+)
+"""Where the deployments' flows are; the warm process imports them."""
 
 _HOST = "127.0.0.1"
 _DEPLOY_KILL_S = 5.0
@@ -113,11 +125,14 @@ def worker(
     """The process worker of ``pool``, whose runs read ``settings_file``.
 
     Runs that an earlier worker of this stack left behind are put back on the schedule first
-    (``crossfade.local.prefect_worker``). Flow runs inherit this environment.
+    (``crossfade.local.prefect_worker``). Beside it runs a warm process, from which flow runs
+    are forked (``crossfade.local.warm``). Flow runs inherit this environment.
     """
+    socket = warm_socket(home)
     command = (
         *(sys.executable, "-m", "crossfade.local.prefect_worker"),
         *("--pool", pool, "--name", worker_name(pool)),
+        *(() if socket is None else ("--warm", str(socket))),
     )
     environment = {
         **_environment(home, api_url, inherited),
@@ -130,6 +145,13 @@ def worker(
         **_settings_variable(settings_file),
     }
     return Launch(command, environment)
+
+
+def warm_socket(home: Path) -> Path | None:
+    """Where the warm process of this stack listens; None where there can be none."""
+    path = home.absolute() / "warm.sock"
+    fits = len(os.fsencode(path)) <= MAX_PATH_BYTES
+    return path if sys.platform == "linux" and fits else None
 
 
 def worker_name(pool: str) -> str:
@@ -154,9 +176,11 @@ async def deploy(
     Raises:
         StackError: it failed or took longer than ``timeout_s``; with the end of its output.
     """
+    socket = warm_socket(home)
     command = (
         *(sys.executable, "-m", "tasks.deployment"),
         *("--pool", pool, "--file", str(prefect_file()), "--wait-s", f"{timeout_s:g}"),
+        *(() if socket is None else ("--warm", str(socket))),
     )
     environment = {
         **_environment(home, api_url, inherited),

@@ -11,14 +11,17 @@ Not for several workers on one pool: each would take the others' runs for orphan
 import argparse
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
 import structlog
 
 from crossfade.errors import PrefectUnavailable, Refused
+from crossfade.local.prefect import FLOW_MODULES
 from crossfade.local.prefect_api import PrefectApi
 
 __all__ = ["main", "recover"]
@@ -65,13 +68,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Start the embedded stack's Prefect worker.")
     parser.add_argument("--pool", required=True)
     parser.add_argument("--name", required=True)
+    parser.add_argument("--warm", type=Path, help="the socket of a warm process to start as well")
     options = parser.parse_args()
+    if options.warm is not None:
+        _start_warm_process(options.warm)
     asyncio.run(_recover_when_up(os.environ["PREFECT_API_URL"]))
     command = (
         *(sys.executable, "-m", "prefect", "worker", "start"),
         *("--type", "process", "--pool", options.pool, "--name", options.name),
     )
     os.execv(sys.executable, command)  # noqa: S606 - no shell, our own interpreter
+
+
+def _start_warm_process(path: Path) -> None:
+    modules = [part for name in FLOW_MODULES for part in ("--import", name)]
+    command = (
+        *(sys.executable, "-m", "crossfade.local.warm", "--socket", str(path), *modules),
+        *("--preload", "tasks.warm_up:preload", "--in-child", "tasks.warm_up:in_child"),
+    )
+    # Our child and in our group: it ends with the worker that this process becomes.
+    subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own words
 
 
 async def _recover_when_up(api_url: str) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 import pytest
@@ -15,9 +17,9 @@ from crossfade.local.prefect import BACKFILL, DEPLOYMENTS, REPORT, ROLLBACK, VAL
 from crossfade.local.prefect_api import FINAL_STATES, Form, PrefectApi
 from tests.flows.world import FlowWorld
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(240)]
 
-WAIT_S = 60.0
+WAIT_S = 90.0
 Found = TypeVar("Found")
 
 
@@ -74,6 +76,18 @@ async def test_every_deployment_is_there(world: FlowWorld, api: PrefectApi) -> N
     assert all(not one["pull_steps"] for one in found.values())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="forks without exec")
+async def test_runs_are_forked_from_a_warm_process(world: FlowWorld) -> None:
+    """Nothing that it imports has started a thread, which would forbid it."""
+
+    async def look() -> bool | None:
+        log = await asyncio.to_thread(world.worker.log.read_text)
+        assert "can not fork" not in log
+        return True if "warm " in log else None
+
+    await until(look, "the warm process")
+
+
 async def test_a_week_from_begin_to_approval(
     rollout: FlowWorld, control: ControlClient, api: PrefectApi
 ) -> None:
@@ -83,6 +97,9 @@ async def test_a_week_from_begin_to_approval(
     assert waiting is not None
     assert waiting["phase"] == "awaiting_approval"
     assert waiting["evidence_hash"] in form.description
+    # The form goes away when the control server's deadline is over, not after Prefect's hour.
+    expires_us = datetime.fromisoformat(form.expires).timestamp() * 1e6
+    assert expires_us == pytest.approx(waiting["deadline_us"], abs=2e6)
     assert "| delivery |" in form.description
     assert set(form.required) == {"decision", "approver"}
     assert form.fields["decision"]["enum"] == ["approve", "reject", "extend"]
@@ -109,11 +126,15 @@ async def test_a_week_from_begin_to_approval(
     assert "120 events checked" in pages[0]["data"]
 
 
-async def test_a_rejected_approval_holds_the_rollout(
+async def test_the_newest_run_asks_and_a_rejection_holds_the_rollout(
     rollout: FlowWorld, control: ControlClient, api: PrefectApi
 ) -> None:
+    earlier = await api.run(WEEKS[0])
+    await form_of(api, earlier)
     run_id = await api.run(WEEKS[0])
     await form_of(api, run_id)
+    assert (await api.read(earlier))["state_type"] == "CANCELLED"
+    assert [one.run_id for one in await api.waiting()] == [run_id]
     await api.answer(run_id, {"decision": "reject", "approver": "Ada", "comment": "not yet"})
     run = await api.wait(run_id, WAIT_S)
     assert run["state_type"] == "FAILED"

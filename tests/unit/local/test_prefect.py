@@ -36,12 +36,18 @@ def test_worker_tells_its_runs_where_the_settings_are(
     command, environment = prefect.worker(
         tmp_path, "http://p/api", Path("crossfade.toml"), "pool", inherited=INHERITED
     )
-    assert command[-4:] == ("--pool", "pool", "--name", prefect.worker_name("pool"))
+    assert command[3:7] == ("--pool", "pool", "--name", prefect.worker_name("pool"))
+    if sys.platform == "linux":
+        assert command[7:] == ("--warm", str(tmp_path / "warm.sock"))
     assert environment["CROSSFADE_SETTINGS"] == str(tmp_path / "crossfade.toml")
     assert environment["PREFECT_WORKER_QUERY_SECONDS"] == "1"
     code, own = environment["PYTHONPATH"].split(":")
     assert (Path(code) / "flows").is_dir()
     assert own == "/own"
+
+
+def test_no_warm_process_where_its_socket_does_not_fit(tmp_path: Path) -> None:
+    assert prefect.warm_socket(tmp_path / ("x" * 100)) is None
 
 
 def test_weeks_by_stage() -> None:

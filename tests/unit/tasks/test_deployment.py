@@ -2,14 +2,16 @@
 
 import copy
 import importlib
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prefect import Flow
 
-from crossfade.local.prefect import DEPLOYMENTS, prefect_file
+from crossfade.local.prefect import DEPLOYMENTS, FLOW_MODULES, prefect_file
 from tasks.deployment import adapted, pool_template
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(prefect_file().read_text(encoding="utf-8"))
@@ -63,7 +65,16 @@ def test_settings_replace_pool_and_intervals() -> None:
     assert before == DOCUMENT
 
 
-def test_runs_start_in_one_step_and_outlive_their_worker() -> None:
-    variables = pool_template()["variables"]["properties"]
-    assert variables["command"]["default"] == f'"{sys.executable}" -m prefect.engine'
+@pytest.mark.parametrize("warm", [None, Path("/state/warm.sock")])
+def test_runs_start_in_one_step_and_outlive_their_worker(warm: Path | None) -> None:
+    variables = pool_template(warm)["variables"]["properties"]
+    command = shlex.split(variables["command"]["default"])
+    assert command[0] == sys.executable
+    assert command[-1] == "prefect.engine"
+    assert (str(warm) in command) is (warm is not None)
     assert variables["stream_output"]["default"] is False
+
+
+def test_the_warm_process_imports_every_flow() -> None:
+    modules = {one["entrypoint"].rpartition(".")[0] for one in DOCUMENT["deployments"]}
+    assert set(FLOW_MODULES) == modules
