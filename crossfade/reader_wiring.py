@@ -42,13 +42,17 @@ class Transports:
         return {WEBSOCKET: self.websocket.connections, REALTIME: made}
 
     def want(
-        self, websocket: Mapping[str, frozenset[int]], realtime: Mapping[str, frozenset[int]]
+        self,
+        websocket: Mapping[str, frozenset[int]] | None,
+        realtime: Mapping[str, frozenset[int]],
     ) -> None:
-        """Listen to these partitions from now on."""
-        coverage: Coverage = {
-            topic: None if len(numbers) == self._partitions else numbers
-            for topic, numbers in websocket.items()
-        }
+        """Listen to these partitions from now on (None: to everything)."""
+        coverage: Coverage | None = None
+        if websocket is not None:
+            coverage = {
+                topic: None if len(numbers) == self._partitions else numbers
+                for topic, numbers in websocket.items()
+            }
         self.websocket.want(coverage)
         if self.realtime is not None:
             self.realtime.want(realtime)

@@ -114,6 +114,7 @@ class Subscriber:
         self._current: Event | None = None
         self._failure: BaseException | None = None
         self._open = False
+        self._closed = False
         self._dirty = asyncio.Event()
         self._taken = 0
         self._saving = asyncio.Lock()
@@ -127,24 +128,25 @@ class Subscriber:
         return self
 
     async def __anext__(self) -> Event:
+        if not self._open and not self._closed:
+            raise Closed("the subscriber is not open: use `async with`")
         self._acknowledge()
         self._taken += 1
         if self._taken % _YIELD_EVERY == 0:
             await asyncio.sleep(0)  # a consumer that never waits must not starve the transports
-        while True:
-            item = self._feed.take() if self._failure is None else None
+        while self._open:
+            if self._failure is not None:
+                raise self._failure
+            item = self._feed.take()
             if isinstance(item, Event):
                 self._current = item
                 return item
             if item is not None:
                 self._take_lost(item)
                 continue
-            if self._failure is not None:
-                raise self._failure
-            if not self._open:
-                raise StopAsyncIteration
             self._feed.ready.clear()
             await self._feed.ready.wait()
+        raise StopAsyncIteration
 
     async def run(self, handle: Callable[[Event], Awaitable[None] | None]) -> None:
         """Call ``handle`` (plain or async) with each event, one after the other, until closed.
@@ -222,6 +224,7 @@ class Subscriber:
         if not self._open:
             return
         self._open = False
+        self._closed = True
         self._feed.ready.set()
         for task in self._tasks:
             task.cancel()
@@ -318,7 +321,11 @@ class Subscriber:
                 fills.start(fill)
             if revision != switch.revision:
                 revision = switch.revision
-                transports.want(switch.wanted(WEBSOCKET), switch.wanted(REALTIME))
+                websocket = switch.wanted(WEBSOCKET)
+                # Everything, as long as it is: topics that nobody has heard of come as well.
+                everything = self._topics is None and self._keys is None
+                everything = everything and websocket == switch.followed()
+                transports.want(None if everything else websocket, switch.wanted(REALTIME))
             if applied != switch.applied:
                 applied = switch.applied
                 if self._reports is not None:

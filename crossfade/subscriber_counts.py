@@ -24,6 +24,7 @@ class TransportCounts:
         self._received = 0
         self._delivered = 0
         self._cohort = 0
+        self._duplicates = 0
         self._latency = HistogramBuilder()
         self._replayed: dict[Stream, int] = {}
 
@@ -59,20 +60,28 @@ class TransportCounts:
         """Count one latency."""
         self._latency.observe(latency_ms)
 
-    def take(self, partitions: int, now_ms: int) -> TransportWindow:
-        """Everything since the last call."""
+    def take(self, partitions: int, now_ms: int, duplicates: int | None = None) -> TransportWindow:
+        """Everything since the last call.
+
+        ``duplicates`` are those of all time; without them, what was received and not first.
+        """
         reconnects = max(0, self.connections - max(1, self._reported_connections))
         window = TransportWindow(
             connected=self.connected,
             received=self._received,
             delivered=self._delivered,
             cohort=self._cohort,
-            duplicates=max(0, self._received - self._delivered),
+            duplicates=(
+                max(0, self._received - self._delivered)
+                if duplicates is None
+                else duplicates - self._duplicates
+            ),
             reconnects=reconnects,
             head_age_ms=None if self.head_ms is None else float(now_ms - self.head_ms),
             partitions=partitions,
             latency_ms=self._latency.take(),
         )
         self._reported_connections = self.connections
+        self._duplicates = duplicates or 0
         self._received = self._delivered = self._cohort = 0
         return window

@@ -82,7 +82,11 @@ class SubscriberReports:
             interval_ms=interval_ms,
             flag_version=switch.applied,
             transports={
-                via: feed.counts[via].take(sum(map(len, switch.serving(via).values())), now_ms)
+                via: feed.counts[via].take(
+                    sum(map(len, switch.serving(via).values())),
+                    now_ms,
+                    sum(one.duplicates.get(via, 0) for one in found),
+                )
                 for via in (WEBSOCKET, REALTIME)
             },
             categories=dict(categories),

@@ -12,7 +12,7 @@ from crossfade.adapters.memory import MemoryEventStore, MemoryReporter
 from crossfade.core.continuity import Lost
 from crossfade.core.event import Event
 from crossfade.core.telemetry import Role
-from crossfade.errors import UsageError
+from crossfade.errors import Closed, UsageError
 from crossfade.local.hub import Hub
 from crossfade.settings import Settings, WebSocketSettings
 from crossfade.subscriber import Subscriber
@@ -230,3 +230,28 @@ async def test_telemetry_says_what_was_delivered(tmp_path: Path) -> None:
     assert report.totals["lost"] == 0
     assert report.transports["websocket"].partitions == 4
     assert sum(one.categories.get(scene.topic, 0) for one in reporter.reports) == 60
+
+
+async def test_a_topic_that_nobody_has_heard_of_is_followed_too(tmp_path: Path) -> None:
+    async with (
+        Hub(WebSocketSettings(url="ws://127.0.0.1:0", token=SecretStr("t"), heads_s=0.1)) as hub,
+        RawClient(hub.url, "publisher") as publisher,
+        Subscriber(make_settings(tmp_path, websocket={"url": hub.url})) as subscriber,
+    ):
+        reading = aiter(subscriber)
+        await publisher.publish(make_event(1))
+        assert await anext(reading) == make_event(1)
+        await publisher.publish(make_event(1, topic="born-since"))
+        assert (await anext(reading)).topic == "born-since"
+
+
+async def test_a_subscriber_is_used_between_its_entry_and_its_end(tmp_path: Path) -> None:
+    async with Scene(tmp_path) as scene:
+        subscriber = scene.subscriber()
+        with pytest.raises(Closed, match="async with"):
+            await anext(aiter(subscriber))
+        async with subscriber:
+            await scene.publish(3)
+            await anext(aiter(subscriber))
+        with pytest.raises(StopAsyncIteration):
+            await anext(aiter(subscriber))

@@ -309,6 +309,7 @@ async def test_a_listen_task_that_died_is_noticed() -> None:
         assert client._listen_task is not None
         client._listen_task.cancel()
         await wait_for(lambda: realtime.connections == 2)
+        assert notes.reasons("left") == ["the connection was closed"]
 
 
 async def test_a_fresh_token_goes_in_band() -> None:
