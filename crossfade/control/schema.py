@@ -37,6 +37,8 @@ __all__ = [
 SCHEMA_VERSION = 1
 """A database written by a later version is refused and left untouched."""
 
+_SYNCHRONOUS = "FULL"  # a rollout's step survives a power failure
+
 # SQLite numbers rows by itself only in a column of exactly this type.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 _metadata = MetaData()
@@ -192,7 +194,7 @@ def _tune_sqlite(engine: Engine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA synchronous={_SYNCHRONOUS}")
         cursor.execute("PRAGMA busy_timeout=10000")
         cursor.close()
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from crossfade.adapters.control import ControlClient
 from crossfade.cli import app, operate
+from crossfade.control import schema
 from crossfade.control.server import ControlServer
 from crossfade.errors import ApprovalRefused, CrossfadeError, Refused, UsageError
 from tests.unit.control.conftest import HeldClock, client_of, settings_in
@@ -76,7 +77,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    monkeypatch.setattr(schema, "_SYNCHRONOUS", "OFF")
     # The server logs to standard output unless told otherwise, which commands print on here.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     found = Stack(tmp_path)

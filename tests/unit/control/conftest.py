@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from crossfade.adapters.control import ControlClient
+from crossfade.control import schema
 from crossfade.control.schema import open_engine
 from crossfade.control.server import ControlServer
 from crossfade.settings import Settings
@@ -33,6 +34,12 @@ class HeldClock:
 
     def advance(self, seconds: float) -> None:
         self.at_us += round(seconds * 1e6)
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests kill no machine, and on a busy disk each transaction would take seconds."""
+    monkeypatch.setattr(schema, "_SYNCHRONOUS", "OFF")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
