@@ -1,12 +1,14 @@
 """The server over real HTTP: tokens, errors, long polls, and a rollout from end to end."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from crossfade.adapters.control import FlagFollower
 from crossfade.control.app import MAX_BODY_BYTES
 from crossfade.control.server import ControlServer
 from crossfade.core.telemetry import Role
@@ -446,3 +448,26 @@ async def test_a_port_that_is_taken_is_one_line(running: Running, tmp_path: Any)
         settings = settings_in(tmp_path, control={"url": server.url})
         with pytest.raises(PortTaken, match="in use"):
             await ControlServer(settings).__aenter__()
+
+
+async def test_followers_outlive_the_server_and_catch_up(running: Running) -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(30):
+        async with running() as (server, client, clock):
+            settings = server.service.settings
+            instance = await stack.enter_async_context(client_of(server, settings, "instance"))
+            follower = await stack.enter_async_context(
+                FlagFollower(instance, retry_initial_s=0.01, retry_max_s=0.05)
+            )
+            await follower.newer(0)
+            week = Week(server, client, clock)
+            await week.start()
+            await week.until("apply")
+            await follower.newer(1)
+            assert follower.flags.served == {"*": 10}
+        while follower.connected:  # noqa: ASYNC110 - it notices by itself
+            await asyncio.sleep(0.01)
+        assert follower.flags.served == {"*": 10}, "the last known flags stay in force"
+        async with running(control={"url": server.url}) as (server, client, clock):
+            await client.command("rollback", actor="cli:ada", reason="complaints")
+            await follower.newer(2)
+            assert follower.flags.served == {"*": 0}
