@@ -28,7 +28,9 @@ export class EventsPanel {
     this.#inspect = inspect;
     const names = ["Time", "Type", "Key", "Position"];
     fill(element, h("table", { class: "events" }, h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)))), this.#body));
+    element.addEventListener("keydown", (event) => this.#move(event));
     element.addEventListener("scroll", () => this.#soon(), { passive: true });
+    element.addEventListener("focusout", () => this.#soon());
     this.#body.addEventListener("click", ({ target }) => {
       const row = target instanceof Element ? target.closest("tr") : null;
       const event = row === null ? undefined : this.#events.get(row);
@@ -61,7 +63,7 @@ export class EventsPanel {
       "tr",
       { "data-id": event.id, "data-stream": `${event.source}/${event.epoch}/${event.topic}/${event.partition}`, "data-sequence": event.sequence },
       h("td", { class: "time" }, event.time.slice(11, 19)),
-      h("td", {}, h("button", { type: "button", class: "link", "aria-label": `${event.type} ${place}` }, event.type)),
+      h("td", {}, h("button", { type: "button", class: "link", tabindex: -1, "aria-label": `${event.type} ${place}` }, event.type)),
       h("td", {}, event.subject),
       h("td", { class: "muted" }, place),
     );
@@ -69,8 +71,21 @@ export class EventsPanel {
     return row;
   }
 
+  /** One stop for the Tab key; the arrow keys go from row to row. */
+  #move(event: KeyboardEvent): void {
+    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+    const row = document.activeElement?.closest("tr");
+    const down = event.key === "ArrowDown";
+    const next = row && this.#body.contains(row) ? (down ? row.nextElementSibling : row.previousElementSibling) : this.#body.firstElementChild;
+    event.preventDefault();
+    if (next !== null) next.querySelector("button")?.focus();
+    else if (!down) this.#region.focus();
+    this.#soon();
+  }
+
   get #isRead(): boolean {
-    if (this.#region.scrollTop > 4) return true;
+    const active = document.activeElement;
+    if (this.#region.scrollTop > 4 || this.#body.contains(active)) return true;
     const marked = getSelection();
     return marked !== null && !marked.isCollapsed && this.#region.contains(marked.anchorNode);
   }

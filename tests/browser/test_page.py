@@ -1,0 +1,250 @@
+"""What a person does with the pages: sign in, read, mark, look closer, act; and who may."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossfade.local.keys import mint_token
+from tests.browser.page import Watched, eventually
+from tests.browser.stage import Stage
+
+AXE = Path(__file__).parents[2] / "dashboard" / "node_modules" / "axe-core" / "axe.min.js"
+SERIOUS = {"serious", "critical"}
+
+
+def test_a_wrong_token_is_refused_and_asked_again(page: Watched, stage: Stage) -> None:
+    page.page.goto(stage.url)
+    page.page.get_by_label("Access token").fill("not-the-token")
+    page.page.get_by_role("button", name="Sign in").click()
+    page.page.get_by_role("alert").filter(has_text="not accepted").wait_for()
+    assert "not-the-token" not in page.page.url
+    page.open()
+    assert page.badge == "websocket"
+
+
+def test_the_instance_token_reads_events_but_not_the_rollout(page: Watched, stage: Stage) -> None:
+    page.page.goto(stage.url)
+    page.page.get_by_label("Access token").fill(stage.instance_token)
+    page.page.get_by_role("button", name="Sign in").click()
+    page.page.get_by_text("needs the operator's token").wait_for()
+    page.page.get_by_role("link", name="The departures board").click()
+    page.page.wait_for_selector('.badge[data-live="true"]')
+
+
+def test_the_token_is_kept_in_the_tab_and_never_in_an_address(page: Watched, stage: Stage) -> None:
+    asked: list[str] = []
+    page.page.on("request", lambda request: asked.append(request.url))
+    page.page.on("websocket", lambda socket: asked.append(socket.url))
+    page.open()
+    page.page.reload()
+    page.page.wait_for_selector('.badge[data-live="true"]')
+    assert asked
+    hub = stage.settings.websocket.token.get_secret_value()
+    assert not [url for url in asked if stage.token in url or hub in url]
+
+
+def test_scroll_and_selection_survive_a_switch(page: Watched, rollout: Stage) -> None:
+    rollout.begin(100)
+    rollout.rate(200)
+    page.open("/departures")
+    flight = page.page.get_by_role("cell", name="CF130", exact=True)
+    flight.wait_for()
+    page.page.evaluate(
+        """() => {
+          document.querySelector(".board").scrollTop = 300;
+          const cell = [...document.querySelectorAll("td.flight")]
+            .find((one) => one.textContent === "CF130");
+          getSelection().selectAllChildren(cell);
+        }"""
+    )
+    rollout.forward()
+    page.await_badge("realtime")
+    time.sleep(2)
+    rollout.back()
+    page.await_badge("websocket")
+    kept = page.page.evaluate(
+        "() => [document.querySelector('.board').scrollTop, getSelection().toString()]"
+    )
+    assert kept == [300, "CF130"]
+    assert page.errors == []
+
+
+def test_a_reload_goes_on_where_the_page_stood(page: Watched, rollout: Stage) -> None:
+    """The board's counts are kept with the position: none of the events counts twice."""
+    rollout.rate(100)
+    page.open("/departures")
+    time.sleep(2)
+    page.page.reload()
+    page.page.wait_for_selector('.badge[data-live="true"]')
+    time.sleep(1)
+    before = len(rollout.published)
+    rollout.rate(0)
+    eventually(lambda: len(rollout.published) >= before, 5)
+
+    def counted() -> int:
+        report: list[dict[str, Any]] = page.page.evaluate("() => window.crossfade.continuity()")
+        return sum(int(one["delivered"]) for one in report)
+
+    page.page.wait_for_timeout(1_500)
+    stored = page.page.evaluate("() => sessionStorage.getItem('crossfade:position:departures')")
+    assert stored is not None
+    heads = rollout.heads()
+    positions = page.page.evaluate(
+        """() => JSON.parse(sessionStorage.getItem('crossfade:position:departures')).positions"""
+    )
+    shown = {(row[0], row[1], row[2], row[3]): row[4] - 1 for row in positions}
+    for stream, head in heads.items():
+        assert shown.get(tuple(stream), head) == head
+    assert counted() > 0
+    assert page.errors == []
+
+
+def test_an_expired_token_is_replaced(page: Watched, rollout: Stage) -> None:
+    """The page believes its token to be good for an hour; the server ends it after six seconds."""
+    secret = rollout.settings.stack.jwt_secret.get_secret_value()
+    served: list[str] = []
+
+    def shorten(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        lifetime_s = 6.0 if not served else 3_600.0
+        body["supabase"]["access_token"] = mint_token(
+            secret, "authenticated", lifetime_s=lifetime_s
+        )
+        served.append(body["supabase"]["access_token"])
+        route.fulfill(response=answer, json=body)
+
+    rollout.begin(100)
+    rollout.rate(100)
+    page.page.route("**/v1/client-config", shorten)
+    page.open()
+    rollout.forward()
+    page.await_badge("realtime")
+    # Asking the page lets Playwright answer its requests meanwhile.
+    eventually(lambda: page.badge != "" and len(served) > 1, 30, lambda: f"{len(served)} tokens")
+    page.await_badge("realtime", 40)
+    page.page.wait_for_timeout(3_000)
+    assert page.badge == "realtime"
+    rollout.rate(0)
+    page.await_everything()
+    page.check_continuity(at_least=300)
+
+
+def test_offline_and_back(page: Watched, rollout: Stage) -> None:
+    rollout.begin(50)
+    rollout.rate(100)
+    page.open()
+    rollout.forward()
+    page.await_badge("both")
+    page.page.context.set_offline(True)
+    time.sleep(6)
+    page.page.context.set_offline(False)
+    page.await_badge("both", 40)
+    rollout.rate(0)
+    page.await_everything(30)
+    page.check_continuity(at_least=500)
+
+
+def test_rollback_asks_for_the_rollouts_name(page: Watched, rollout: Stage) -> None:
+    rollout.begin(50, 100)
+    rollout.rate(50)
+    page.open()
+    rollout.forward()
+    page.await_badge("both")
+    page.page.get_by_role("button", name="Roll back").click()
+    dialog = page.page.get_by_role("dialog")
+    submit = dialog.get_by_role("button", name="Roll back")
+    dialog.get_by_label("Your name").fill("Anna")
+    dialog.get_by_label("Reason").fill("Latency on the board doubled.")
+    dialog.get_by_label("to confirm").fill("flight")
+    assert submit.is_disabled()
+    dialog.get_by_label("to confirm").fill("flights")
+    submit.click()
+    page.page.get_by_text("rolling back", exact=True).first.wait_for()
+    page.page.get_by_text("Incident in week-1: Latency on the board doubled.").wait_for()
+    page.await_badge("websocket")
+    assert rollout.ask("/v1/incidents")[0]["opened_by"] == "Anna"
+    assert page.errors == []
+
+
+def test_pause_holds_the_stage(page: Watched, rollout: Stage) -> None:
+    rollout.begin(50)
+    page.open()
+    page.page.get_by_role("button", name="Pause").click()
+    dialog = page.page.get_by_role("dialog")
+    dialog.get_by_label("Your name").fill("Anna")
+    dialog.get_by_label("Reason").fill("Waiting for the weekend.")
+    dialog.get_by_label("to confirm").fill("flights")
+    dialog.get_by_role("button", name="Pause").click()
+    page.page.locator(".pill", has_text="held").first.wait_for()
+    assert rollout.phase == "held"
+    rollout.command("resume", root_cause="It is Monday.", fix="None needed.")
+
+
+def test_an_event_is_shown_side_by_side(page: Watched, rollout: Stage) -> None:
+    rollout.begin(100)
+    rollout.rate(20)
+    page.open()
+    rollout.forward()
+    page.await_badge("realtime")
+    time.sleep(3)
+    rollout.rate(0)
+    page.await_everything()
+    page.page.locator("#events tbody tr").first.locator("button").click()
+    dialog = page.page.get_by_role("dialog")
+    checks = dialog.get_by_text("content has its hash")
+    eventually(lambda: checks.count() == 3, 10, dialog.inner_text)
+    page.page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("path", ["/", "/departures"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible(page: Watched, rollout: Stage, path: str, scheme: str) -> None:
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: make dashboard")
+    page.page.emulate_media(color_scheme=scheme)
+    rollout.begin(50, 100)
+    rollout.rate(20)
+    page.open(path)
+    rollout.forward()
+    page.await_badge("both")
+    page.page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
+    bad = [
+        f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+        for one in found["violations"]
+        if one["impact"] in SERIOUS
+    ]
+    assert bad == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", ["/", "/departures"])
+def test_nothing_is_wider_than_the_window(
+    page: Watched, rollout: Stage, path: str, width: int
+) -> None:
+    page.page.set_viewport_size({"width": width, "height": 844})
+    rollout.begin(10, 50, 100)
+    rollout.rate(20)
+    page.open(path)
+    page.page.wait_for_timeout(1_000)
+    assert page.page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_the_keyboard_reaches_everything(page: Watched, rollout: Stage) -> None:
+    rollout.begin(50)
+    rollout.rate(20)
+    page.open()
+    page.page.get_by_role("button", name="Roll back").wait_for()
+    reached = set()
+    page.page.evaluate("() => document.activeElement?.blur()")
+    for _ in range(40):
+        page.page.keyboard.press("Tab")
+        reached.add(
+            page.page.evaluate("() => document.activeElement.id || document.activeElement.tagName")
+        )
+    assert {"pause", "rollback", "sign-out", "events", "instances", "audit"} <= reached
