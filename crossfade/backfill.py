@@ -256,7 +256,7 @@ def _missing(one: Compared) -> set[int]:
     return {
         Position.parse(found.position).sequence
         for found in _discrepancies(one)
-        if found.kind is Kind.MISSING and found.store == "supabase"
+        if found.kind in (Kind.MISSING, Kind.LATE) and found.store == "supabase"
     }
 
 

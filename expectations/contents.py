@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from crossfade.core.reconciliation import Kind, severity_of
+from crossfade.core.reconciliation import UNDECIDED, Kind, severity_of
 from crossfade.core.verdict import Verdict
 from expectations.engine import Column, gxe
 from expectations.rule import Material, Rule
@@ -33,7 +33,7 @@ def frame(material: Material) -> pd.DataFrame:
     rows = []
     for category, count in result.categories.items():
         kinds = {kind.value: count.kinds.get(kind, 0) for kind in Kind}
-        wrong = count.discrepancies - kinds[Kind.UNCOVERED]
+        wrong = count.discrepancies - sum(kinds[kind.value] for kind in UNDECIDED)
         rows.append(
             {
                 "category": category,
@@ -76,6 +76,12 @@ def rules(material: Material) -> Iterator[Rule]:
         gxe.ExpectColumnValuesToBeBetween(
             column="share", max_value=tolerance, row_condition=Column("severity") != "critical"
         ),
+    )
+    yield Rule(
+        "nothing-is-late",
+        "what the publisher still owes is not lost, and not yet proven to arrive",
+        gxe.ExpectColumnSumToBeBetween(column=Kind.LATE.value, max_value=0),
+        on_failure=Verdict.INCONCLUSIVE,
     )
     yield Rule(
         "everything-was-covered",

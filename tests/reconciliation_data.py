@@ -28,6 +28,7 @@ from crossfade.settings import Settings
 NOW_US = 1_800_000_000_000_000
 SECOND_US = 1_000_000
 
+
 def stream(topic: str = "system", partition: int = 0) -> Stream:
     return Stream("app", 1, topic, partition)
 
@@ -159,9 +160,18 @@ class World:
     # -- filling ---------------------------------------------------------------
 
     def publish(
-        self, where: Stream, count: int, *, age_s: float = 60.0, to: Sequence[str] = ()
+        self,
+        where: Stream,
+        count: int,
+        *,
+        age_s: float = 60.0,
+        to: Sequence[str] = (),
+        owed: Sequence[str] = (),
     ) -> list[Event]:
-        """Commit events and deliver them to the stores ``to`` names."""
+        """Commit events and deliver them to the stores ``to`` names.
+
+        The publisher's cursors count them as delivered, except to those that ``owed`` names.
+        """
         stream_id, head = self._journal_stream(where)
         events = [make_event(where, head + 1 + offset) for offset in range(count)]
         committed_us = self.clock.us - round(age_s * SECOND_US)
@@ -173,6 +183,11 @@ class World:
         self.journal.execute(
             "UPDATE streams SET head = ? WHERE stream_id = ?", (head + count, stream_id)
         )
+        for sink in {"websocket", "supabase"} - set(owed):
+            self.journal.execute(
+                "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)",
+                (sink, stream_id, head + count + 1),
+            )
         self.journal.commit()
         for event in events:
             self.deliver(event, to)

@@ -15,7 +15,7 @@ from rich.text import Text
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.comparison import Progress as Report
 from crossfade.core.event import Position
-from crossfade.core.reconciliation import STORES, Kind, Reconciliation
+from crossfade.core.reconciliation import STORES, UNDECIDED, Kind, Reconciliation
 from crossfade.core.verdict import Verdict
 from crossfade.explain import Explanation, explain, row_to_json
 from crossfade.reconcile import reconcile as run_reconciliation
@@ -148,9 +148,9 @@ def _explain(settings: Settings, position: Position, json: bool) -> int:
         _write_json(found.to_json())
     else:
         _show_explanation(found, Console())
-    if found.discrepancies:
+    if any(one.kind not in UNDECIDED for one in found.discrepancies):
         return DIFFER
-    return AGREE if found.is_judged else UNCHECKED
+    return AGREE if found.is_judged and not found.discrepancies else UNCHECKED
 
 
 def _show_explanation(found: Explanation, console: Console) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "CRITICAL",
     "MAX_DISCREPANCIES",
     "STORES",
+    "UNDECIDED",
     "WARNING",
     "Blocks",
     "CategoryCount",
@@ -37,21 +38,27 @@ WARNING = "warning"
 class Kind(StrEnum):
     """The kinds of discrepancy.
 
-    Missing: expected here and not held. Duplicated: delivered more than once. Altered: the
-    content is not that of the other stores. Stale hash: the content is right, but the
-    checksum beside it (or the database's own hash of it) is not that of the content.
-    Phantom: held here, but never journalled. Out of order: first delivered after a later
-    sequence (RFC 4737's reordered). Uncovered: not recorded, and the tap was not connected
-    when it was published, so nobody knows.
+    Missing: expected here, not held, and the publisher counts it as delivered (or refused).
+    Late: not held, but the publisher still owes it and will send it. Duplicated: delivered
+    more than once. Altered: the content is not that of the other stores. Stale hash: the
+    content is right, but the checksum beside it (or the database's own hash of it) is not that
+    of the content. Phantom: held here, but never journalled. Out of order: first delivered
+    after a later sequence (RFC 4737's reordered). Uncovered: not recorded, and the tap was not
+    connected when it was published, so nobody knows.
     """
 
     MISSING = "missing"
+    LATE = "late"
     DUPLICATED = "duplicated"
     ALTERED = "altered"
     STALE_HASH = "stale_hash"
     PHANTOM = "phantom"
     OUT_OF_ORDER = "out_of_order"
     UNCOVERED = "uncovered"
+
+
+UNDECIDED = (Kind.LATE, Kind.UNCOVERED)
+"""What may yet turn out well: INCONCLUSIVE, never a FAIL."""
 
 
 def severity_of(category: str, exact: Iterable[str]) -> str:
@@ -93,6 +100,7 @@ class StoreCount:
     expected: int = 0
     present: int = 0
     missing: int = 0
+    late: int = 0
     duplicated: int = 0
     altered: int = 0
     stale_hash: int = 0
@@ -136,7 +144,7 @@ class Blocks(NamedTuple):
 class Rollup(NamedTuple):
     """What this run compared of one stream in one store, added up over its blocks.
 
-    ``expected`` is what the other stores say it must hold (uncovered events left out),
+    ``expected`` is what the other stores say it must hold (late and uncovered events left out),
     ``held`` what it holds of it, each once; the totals are their sums of content hashes
     modulo 2^64.
     """
@@ -303,19 +311,19 @@ def conclude(
 
     FAIL: a discrepancy in a category that must be ``exact``, or, in another one, more of
     them than ``tolerance`` as a share of its expected events. ERROR: a store could not be
-    read. INCONCLUSIVE: nothing was checked, or events are uncovered (I7). Uncovered events
-    alone never make a FAIL: nobody knows them to be lost.
+    read. INCONCLUSIVE: nothing was checked, or events are late or uncovered (I7). Those alone
+    never make a FAIL: nobody knows them to be lost.
     """
     verdicts = [Verdict.PASS if checked_events else Verdict.INCONCLUSIVE]
     if errors:
         verdicts.append(Verdict.ERROR)
     must_be_exact = frozenset(exact)
     for name, count in categories.items():
-        uncovered = count.kinds.get(Kind.UNCOVERED, 0)
-        wrong = count.discrepancies - uncovered
+        undecided = sum(count.kinds.get(kind, 0) for kind in UNDECIDED)
+        wrong = count.discrepancies - undecided
         allowed = 0.0 if name in must_be_exact else tolerance * count.expected
         if wrong > allowed:
             verdicts.append(Verdict.FAIL)
-        elif uncovered:
+        elif undecided:
             verdicts.append(Verdict.INCONCLUSIVE)
     return worst(verdicts)

@@ -62,8 +62,8 @@ class JournalStream:
     highest it does hold. ``watermark`` is the last sequence that is old enough to be
     judged: what follows was committed within the grace and is in flight. ``owed`` gives,
     per store, the intervals it must hold (disjoint, ascending, within floor and head);
-    ``next`` per sink the sequence it is to be sent next; ``parked`` why Supabase refused a
-    sequence for good.
+    ``next`` per sink the sequence it is to be sent next (absent: the first); ``parked`` why
+    Supabase refused a sequence for good.
     """
 
     stream: Stream

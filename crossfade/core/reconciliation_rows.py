@@ -235,6 +235,12 @@ def _absent(
     truth: Row | None,
     seen: bool,
 ) -> None:
+    facts, sequence = name.facts, name.sequence
+    refused = facts.parked.get(sequence) if store == "supabase" else None
+    if store != "journal" and truth and refused is None and sequence >= facts.next.get(store, 1):
+        late = name(Kind.LATE, store, "the publisher still owes it")
+        findings.discrepancies.append(late)
+        return
     if store == "websocket" and not seen:
         findings.discrepancies.append(
             name(Kind.UNCOVERED, store, "the tap was not connected when it was published")
@@ -242,16 +248,11 @@ def _absent(
         return
     findings.expected[store].add(truth.hash if truth else 0)
     if store == "journal":
-        detail = f"within the journal's {name.facts.floor} to {name.facts.head}, yet not in it"
-    elif store == "supabase" and name.sequence in name.facts.parked:
-        detail = f"refused: {name.facts.parked[name.sequence]}"
-    elif truth is None:
-        detail = "no store holds it"
-    elif store in name.facts.next:
-        sent = name.sequence < name.facts.next[store]
-        detail = f"the publisher {'counts it as delivered' if sent else 'still owes it'}"
+        detail = f"within the journal's {facts.floor} to {facts.head}, yet not in it"
+    elif refused is not None:
+        detail = f"refused: {refused}"
     else:
-        detail = "the journal holds it"
+        detail = "the publisher counts it as delivered" if truth else "no store holds it"
     findings.discrepancies.append(name(Kind.MISSING, store, detail))
 
 

@@ -8,6 +8,7 @@ from crossfade.core.event import Stream
 from crossfade.core.reconciliation import (
     CRITICAL,
     MAX_DISCREPANCIES,
+    UNDECIDED,
     Blocks,
     CategoryCount,
     Discrepancy,
@@ -190,7 +191,7 @@ class Tally:
         expected = self._owed(store, in_flight=False)
         return StoreCount(
             expected=expected,
-            present=expected - kinds[Kind.MISSING] - kinds[Kind.UNCOVERED],
+            present=expected - kinds[Kind.MISSING] - sum(kinds[kind] for kind in UNDECIDED),
             in_flight=self._owed(store, in_flight=True),
             foreign=foreign,
             **{kind.value: kinds[kind.value] for kind in Kind},

@@ -92,6 +92,14 @@ def test_what_lacks_is_copied_quietly_and_looked_at_again(world: World) -> None:
     assert again.to_json()["complete"] is True
 
 
+def test_what_the_publisher_still_owes_is_copied_too(world: World) -> None:
+    """It may never come back to send it."""
+    world.route(LOST)
+    world.publish(LOST, 5, to=("websocket",), owed=("supabase",))
+    result = run(world, dry_run=False)
+    assert (result.lacking, result.inserted, result.left) == (5, 5, 0)
+
+
 def test_everything_is_more_than_is_owed(world: World) -> None:
     world.publish(QUIET, 20, to=("websocket",))
     assert run(world).lacking == 0

@@ -226,19 +226,43 @@ def test_other_publishers_streams_are_counted_and_left_alone(world: World) -> No
     assert result.stores["websocket"].foreign == 0
 
 
-def test_the_detail_says_whether_the_publisher_still_owes_it(world: World) -> None:
+def test_what_the_publisher_still_owes_is_late_not_lost(world: World) -> None:
     world.route(LOST)
-    events = world.publish(LOST, 5, to=("websocket",))
-    world.deliver(events[1], ["supabase"])
-    world.journal.execute("INSERT INTO cursors VALUES ('supabase', 1, 3)")
-    world.journal.execute("INSERT INTO parked VALUES ('supabase', 1, 5, 'too large', 0)")
+    world.publish(LOST, 3, to=("websocket", "supabase"))
+    events = world.publish(LOST, 5, to=("websocket",), owed=("supabase",))
+    result = world.reconcile()
+    assert found(result) == {("late", "supabase", str(event.position)) for event in events}
+    assert result.verdict is Verdict.INCONCLUSIVE
+    supabase = result.stores["supabase"]
+    assert (supabase.expected, supabase.present, supabase.missing, supabase.late) == (8, 3, 0, 5)
+    assert result.blocks.sealed == 0
+    # Should the publisher skip one, it is missing at once.
+    world.deliver(events[4], ["supabase"])
+    world.journal.execute("UPDATE cursors SET next = 6 WHERE sink = 'supabase'")
     world.journal.commit()
-    details = {one.position[-1]: one.detail for one in world.reconcile().discrepancies}
-    assert details == {
-        "1": "the publisher counts it as delivered",
-        "3": "the publisher still owes it",
-        "4": "the publisher still owes it",
-        "5": "refused: too large",
+    result = world.reconcile()
+    assert result.verdict is Verdict.FAIL
+    assert (result.stores["supabase"].missing, result.stores["supabase"].late) == (2, 2)
+
+
+def test_a_publisher_that_never_sent_anything_owes_it_all(world: World) -> None:
+    world.route(LOST)
+    world.publish(LOST, 3, owed=("supabase", "websocket"))
+    assert {one.kind for one in world.reconcile().discrepancies} == {"late"}
+
+
+def test_the_detail_says_what_the_publisher_thinks_of_it(world: World) -> None:
+    world.route(LOST)
+    world.publish(LOST, 2, to=("websocket",))
+    world.publish(LOST, 2, to=("websocket",), owed=("supabase",))
+    world.journal.execute("INSERT INTO parked VALUES ('supabase', 1, 4, 'too large', 0)")
+    world.journal.commit()
+    result = world.reconcile()
+    assert {(one.kind.value, one.position[-1], one.detail) for one in result.discrepancies} == {
+        ("missing", "1", "the publisher counts it as delivered"),
+        ("missing", "2", "the publisher counts it as delivered"),
+        ("late", "3", "the publisher still owes it"),
+        ("missing", "4", "refused: too large"),
     }
 
 

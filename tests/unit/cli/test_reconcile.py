@@ -151,6 +151,14 @@ def test_explain_does_not_judge_what_is_in_flight(world: World) -> None:
     assert "no discrepancy" not in result.stdout
 
 
+def test_explain_of_what_is_late_decides_nothing(world: World) -> None:
+    world.route(LOST)
+    world.publish(LOST, 1, to=("websocket",), owed=("supabase",))
+    result = run("--explain", "app/1/critical/3/1")
+    assert result.exit_code == 2
+    assert "late in supabase: the publisher still owes it" in result.stdout
+
+
 def test_explain_names_stores_that_can_not_be_read(world: World) -> None:
     events = world.fill(LOST, 5)
     world.supabase.broken = "rows"

@@ -114,6 +114,8 @@ CASES = [
     ("beyond the tolerance", 9, {}, {"debug": (1_999, {"altered": 2})}, Verdict.FAIL),
     ("of a category nobody expects", 9, {}, {"zzz": (0, {"phantom": 1})}, Verdict.FAIL),
     ("uncovered critical", 9, {}, {"critical": (9, {"uncovered": 3})}, Verdict.INCONCLUSIVE),
+    ("late", 9, {}, {"critical": (9, {"late": 3})}, Verdict.INCONCLUSIVE),
+    ("late and lost", 9, {}, {"critical": (9, {"late": 1, "altered": 1})}, Verdict.FAIL),
     ("uncovered other", 9, {}, {"debug": (10**6, {"uncovered": 1})}, Verdict.INCONCLUSIVE),
     ("uncovered and lost", 9, {}, {"critical": (9, {"uncovered": 1, "missing": 1})}, Verdict.FAIL),
     ("a store is gone", 9, {"supabase": "x"}, {"critical": (9, {})}, Verdict.ERROR),

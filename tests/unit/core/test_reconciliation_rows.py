@@ -29,6 +29,7 @@ def judge(
     *,
     routed: bool = True,
     covered: bool = True,
+    owed: bool = False,
 ) -> set[tuple[str, str]]:
     facts = JournalStream(
         stream=WHERE,
@@ -38,6 +39,7 @@ def judge(
         held=1,
         watermark=1,
         owed={"websocket": ((1, 1),), "supabase": ((1, 1),) if routed else ()},
+        next={} if owed else {"websocket": 2, "supabase": 2},
     )
     rows = {"journal": journal, "websocket": websocket, "supabase": supabase}
     findings = classify(
@@ -115,6 +117,19 @@ def test_two_stores(journal: Event, websocket: Event, found: set[tuple[str, str]
 def test_not_covered_is_not_known_to_be_lost() -> None:
     assert judge(RIGHT, None, RIGHT, covered=False) == {("uncovered", "websocket")}
     assert judge(RIGHT, RIGHT, None, covered=False) == {("missing", "supabase")}
+
+
+def test_what_is_still_owed_is_late_whether_covered_or_not() -> None:
+    for covered in (True, False):
+        assert judge(RIGHT, None, None, owed=True, covered=covered) == {
+            ("late", "websocket"),
+            ("late", "supabase"),
+        }
+    # What is there is held against the rest all the same; what nobody holds is missing.
+    assert judge(RIGHT, STALE, None, owed=True) == {("altered", "websocket"), ("late", "supabase")}
+    assert judge(None, None, None, owed=True) == {
+        ("missing", "journal"), ("missing", "websocket"), ("missing", "supabase"),
+    }  # fmt: skip
 
 
 def test_the_databases_own_hash_is_held_against_the_content() -> None:

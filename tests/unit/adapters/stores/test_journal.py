@@ -78,12 +78,12 @@ def test_routes_are_joined_and_end_at_the_head(world: World, reader: SqliteJourn
     world.route(LOST, 3, 5)
     world.route(LOST, 6, 8)
     world.route(LOST, 15)
-    world.journal.execute("INSERT INTO cursors VALUES ('supabase', 1, 9)")
+    world.journal.execute("INSERT OR REPLACE INTO cursors VALUES ('supabase', 1, 9)")
     world.journal.execute("INSERT INTO parked VALUES ('supabase', 1, 4, 'why', 0)")
     world.journal.commit()
     (facts,) = reader.outline(NOW_US).streams
     assert facts.owed["supabase"] == ((3, 8), (15, 20))
-    assert facts.next == {"supabase": 9}
+    assert facts.next == {"supabase": 9, "websocket": 21}
     assert facts.parked == {4: "why"}
 
 
