@@ -189,6 +189,18 @@ def test_history_copied_beyond_the_routes_is_welcome_if_it_is_right(world: World
     assert found(world.reconcile(full=True)) == {("altered", "supabase", "app/1/critical/3/3")}
 
 
+def test_a_whole_copy_agrees_by_its_digest(world: World) -> None:
+    """After a backfill of everything no row has to be read to see that it is right."""
+    early = world.publish(LOST, 10, to=("websocket", "supabase"))
+    world.route(LOST, 11)
+    world.publish(LOST, 10, to=("websocket", "supabase"))
+    result = world.reconcile()
+    assert (result.verdict, result.blocks) == (Verdict.PASS, (3, 0, 3, 1))
+    assert result.stores["supabase"].expected == 10
+    world.alter("supabase", early[2], forged=True, subject="LGA")
+    assert found(world.reconcile(full=True)) == {("altered", "supabase", "app/1/critical/3/3")}
+
+
 def test_what_the_journal_dropped_is_not_compared(world: World) -> None:
     events = world.fill(LOST, 20)
     for event in events[:10]:
