@@ -24,7 +24,6 @@ def dispose_channel(client: AsyncRealtimeClient, channel: AsyncRealtimeChannel) 
     """Forget a channel: no rejoin, no time-outs, no callback."""
     channel.subscribe_callback = None
     channel.rejoin_timer.reset()
-    channel.join_push.destroy()
     for push in list(channel.messages_waiting_for_ack.values()):
         push.destroy()
     for task in list(channel._background_tasks):

@@ -247,6 +247,8 @@ async def test_i10_a_full_queue_drops_frames_and_counts_them() -> None:
     async with PhoenixServer() as server, transport(server, notes, queue_frames=5) as realtime:
         realtime.want(["critical"])
         await wait_for(lambda: realtime.connected)
+        await send_heads(server, 1)
+        await wait_for(lambda: notes.heads_seen)
         notes.open.clear()
         for sequence in range(1, 21):
             await send_events(server, sequence)
@@ -258,6 +260,8 @@ async def test_i10_a_full_queue_drops_frames_and_counts_them() -> None:
         assert realtime.connections == 1
         await send_events(server, 21)
         await wait_for(lambda: notes.seen[-1].sequence == 21)
+        await asyncio.sleep(0.3)  # it looks for heads every LOOK_S
+        assert realtime.connections == 1
 
 
 async def test_what_can_not_be_read_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
