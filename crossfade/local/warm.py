@@ -18,7 +18,6 @@ import gc
 import importlib
 import json
 import os
-import random
 import runpy
 import selectors
 import signal
@@ -168,8 +167,6 @@ class WarmServer:
         os.environ.update(job.environment)
         with contextlib.suppress(OSError):
             os.chdir(job.folder)
-        # Every child would otherwise draw the same numbers.
-        random.seed()
         gc.unfreeze()
 
     def _lost(self, client: Any, selector: selectors.BaseSelector) -> None:

@@ -1,7 +1,9 @@
 """What a week does for each decision, without Prefect: the flow's function alone."""
 
 import logging
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,6 +161,79 @@ async def test_a_run_out_of_turn_takes_no_attempt_from_another_stage(script: Scr
 async def test_an_unknown_action_is_an_error(script: Script) -> None:
     with pytest.raises(NotImplementedError, match="dance"):
         await script.run(step("dance"))
+
+
+class Forms:
+    """Prefect's memory of a run's suspensions, and its answers."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, keys: set[str], answered: set[str]) -> None:
+        policy = SimpleNamespace(pause_keys=keys)
+        context = SimpleNamespace(flow_run=SimpleNamespace(empirical_policy=policy))
+        self.answered = answered
+        self.suspended: list[tuple[str, int]] = []
+        monkeypatch.setattr(approval, "FlowRunContext", SimpleNamespace(get=lambda: context))
+        monkeypatch.setattr(approval, "aread_flow_run_input", self.read)
+        monkeypatch.setattr(approval, "suspend_flow_run", self.suspend)
+        monkeypatch.setattr(approval, "evidence_page", lambda step, note: f"page {note}")
+
+    async def read(self, key: str) -> dict[str, Any] | None:
+        form = key.removeprefix("suspended-").removesuffix("-response")
+        return {"decision": "reject", "approver": form} if form in self.answered else None
+
+    async def suspend(
+        self,
+        *,
+        wait_for_input: type[ApprovalForm],
+        timeout: int,  # noqa: ASYNC109 - as Prefect's
+        key: str,
+    ) -> ApprovalForm:
+        assert wait_for_input._description == "page why"
+        self.suspended.append((key, timeout))
+        return ApprovalForm(decision="approve", approver="now")
+
+
+@pytest.mark.parametrize(
+    ("keys", "answered", "taken", "shown", "approver"),
+    [
+        pytest.param(set(), set(), 0, "approval-0001-1-ab", "now", id="the first form"),
+        pytest.param(
+            {"approval-0001-1-0d"}, {"approval-0001-1-0d"}, 0, "approval-0001-1-0d",
+            "approval-0001-1-0d", id="an answer, with the evidence that it saw",
+        ),
+        pytest.param(
+            {"approval-0001-1-ab", "approval-0002-1-ab"},
+            {"approval-0001-1-ab", "approval-0002-1-ab"},
+            0, "approval-0002-1-ab", "approval-0002-1-ab", id="only the last answer",
+        ),
+        pytest.param(
+            {"approval-0001-1-ab"}, {"approval-0001-1-ab"}, 1, "approval-0002-1-ab", "now",
+            id="an answer that was dealt with",
+        ),
+        pytest.param(
+            {"approval-0001-1-ab"}, set(), 0, "approval-0002-1-ab", "now",
+            id="a form that nobody answered",
+        ),
+        pytest.param(
+            {"approval-0003-2-ab"}, {"approval-0003-2-ab"}, 0, "approval-0004-1-ab", "now",
+            id="an answer to another attempt",
+        ),
+    ],
+)  # fmt: skip
+async def test_ask(
+    monkeypatch: pytest.MonkeyPatch,
+    keys: set[str],
+    answered: set[str],
+    taken: int,
+    shown: str,
+    approver: str,
+) -> None:
+    forms = Forms(monkeypatch, keys, answered)
+    found = waiting()
+    found.rollout["deadline_us"] = round((time.time() + 60) * 1e6)
+    got = await approval.ask(found, "why", taken)
+    assert (str(got.shown), got.form.approver) == (shown, approver)
+    assert [key for key, _ in forms.suspended] == ([shown] if approver == "now" else [])
+    assert all(58 <= timeout <= 60 for _, timeout in forms.suspended)
 
 
 class Server:

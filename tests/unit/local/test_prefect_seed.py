@@ -18,6 +18,8 @@ def make_database(path: Path) -> None:
             "INSERT INTO parents VALUES (1);"
             "INSERT INTO secrets VALUES ('hunter2', 1);"
         )
+        connection.executemany("INSERT INTO secrets VALUES (?, 1)", [("x" * 500,)] * 100)
+        connection.commit()
 
 
 def test_a_seed_is_the_schema_without_rows(tmp_path: Path) -> None:
@@ -28,6 +30,7 @@ def test_a_seed_is_the_schema_without_rows(tmp_path: Path) -> None:
     with closing(sqlite3.connect(seed)) as connection:
         assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("abc",)]
         assert connection.execute("SELECT count(*) FROM secrets").fetchone() == (0,)
+        assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
     assert sorted(path.name for path in seed.parent.iterdir()) == ["seed.db"]
     planted = tmp_path / "fresh" / "prefect.db"
     planted.parent.mkdir()
