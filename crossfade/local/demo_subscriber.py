@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--double", default=None, help="sabotage: this id is recorded twice")
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(_run(options, load_settings(options.settings, os.environ)))

@@ -198,7 +198,8 @@ class Services:
             environment=launch.environment,
             log=self._paths.log("worker"),
             healthy=healthy,
-            needs=("prefect",),
+            # It waits for the server by itself; both at once saves the seconds of its imports.
+            uses=("prefect",),
         )
 
     def _python(
@@ -230,7 +231,11 @@ def service_environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def _without_needs(spec: ServiceSpec, kept: set[str]) -> ServiceSpec:
-    return replace(spec, needs=tuple(name for name in spec.needs if name in kept))
+    return replace(
+        spec,
+        needs=tuple(name for name in spec.needs if name in kept),
+        uses=tuple(name for name in spec.uses if name in kept),
+    )
 
 
 async def _answers(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> bool:

@@ -51,7 +51,8 @@ class ServiceSpec:
 
     Attributes:
         address: what people and programs connect to; "" when it listens to nothing.
-        needs: services that must be ready before this one starts.
+        needs: services that must be ready before this one starts, and end after it.
+        uses: services that it waits for by itself, but that must end after it as well.
         healthy: one look, without waiting long; true once the service does its work.
         prepare: what must be done before the process starts.
         finish: what must be done once it is healthy and before it counts as ready.
@@ -67,6 +68,7 @@ class ServiceSpec:
     healthy: Callable[[], Awaitable[bool]]
     address: str = ""
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     prepare: Step = _nothing
     finish: Step = _nothing
     user: int | None = None
@@ -282,12 +284,13 @@ class Supervisor:
                 await asyncio.shield(one.watcher)
 
     def _layers(self) -> list[list[_Service]]:
-        """Services grouped by depth: those of a layer need only what is in earlier ones."""
+        """Services grouped by depth: those of a layer build only on what is in earlier ones."""
         depths: dict[str, int] = {}
 
         def depth(name: str) -> int:
             if name not in depths:
-                depths[name] = 1 + max(map(depth, self._services[name].spec.needs), default=-1)
+                spec = self._services[name].spec
+                depths[name] = 1 + max(map(depth, (*spec.needs, *spec.uses)), default=-1)
             return depths[name]
 
         layers: list[list[_Service]] = [[] for _ in range(len(self._services))]

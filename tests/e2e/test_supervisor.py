@@ -70,19 +70,24 @@ async def test_services_start_after_what_they_need_and_all_are_ended(tmp_path: P
     def note(status: ServiceStatus) -> None:
         changes.append((status.name, status.state))
 
-    specs = [spec(tmp_path, "second", needs=("first",)), spec(tmp_path, "first")]
+    specs = [
+        spec(tmp_path, "third", uses=("second",)),
+        spec(tmp_path, "second", needs=("first",)),
+        spec(tmp_path, "first"),
+    ]
     async with Supervisor(specs, marker="m1", on_change=note) as supervisor:
         started = {status.name: status for status in supervisor.statuses}
         assert {status.state for status in started.values()} == {ServiceState.READY}
         pids = [status.pid for status in started.values()]
         children = [int((tmp_path / f"{name}.ready").read_text()) for name in started]
-        assert changes.index(("first", ServiceState.READY)) < changes.index(
-            ("second", ServiceState.STARTING)
-        )
+        ready = changes.index(("first", ServiceState.READY))
+        assert ready < changes.index(("second", ServiceState.STARTING))
+        assert ready > changes.index(("third", ServiceState.STARTING))
         guardian = supervisor.guardian.pid
-    assert changes.index(("second", ServiceState.STOPPED)) < changes.index(
-        ("first", ServiceState.STOPPING)
-    )
+    for earlier, later in (("third", "second"), ("second", "first")):
+        assert changes.index((earlier, ServiceState.STOPPED)) < changes.index(
+            (later, ServiceState.STOPPING)
+        )
     # Their children too, though they left the process group and ignore TERM.
     assert not [pid for pid in (*pids, *children, guardian) if pid is not None and runs(pid)]
     assert not marked("m1")
