@@ -3,7 +3,7 @@
 from typing import Any
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from tasks.artifacts import keep_page
 from tasks.control_plane import store_result

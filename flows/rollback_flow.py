@@ -8,7 +8,8 @@ records it. It needs the control server, the journal and the tap's recording, no
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from pydantic import Field
 
 from tasks.artifacts import keep_page

@@ -8,8 +8,8 @@ or started twice goes on from the rollout's row.
 from typing import Annotated, Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import State
 from pydantic import Field
 
 from crossfade.errors import Refused

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from prefect.context import FlowRunContext
-from prefect.flow_runs import suspend_flow_run
+from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.input.actions import aread_flow_run_input
 from prefect.input.run_input import keyset_from_base_key
@@ -114,7 +114,7 @@ async def ask(step: Step, note: str, taken: int) -> Answer:
     evidence_hash = str(step.rollout.get("evidence_hash") or "")
     key = FormKey(last.number + 1 if last else 1, step.attempt, evidence_hash)
     form = ApprovalForm.with_initial_data(description=evidence_page(step, note))
-    given_now = await suspend_flow_run(
+    given_now = await asuspend_flow_run(
         wait_for_input=form, timeout=_seconds_left(step.rollout), key=str(key)
     )
     return Answer(key, given_now)

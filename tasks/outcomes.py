@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
 
 from tasks.control_plane import Step
 

@@ -173,7 +173,7 @@ class Forms:
         self.suspended: list[tuple[str, int]] = []
         monkeypatch.setattr(approval, "FlowRunContext", SimpleNamespace(get=lambda: context))
         monkeypatch.setattr(approval, "aread_flow_run_input", self.read)
-        monkeypatch.setattr(approval, "suspend_flow_run", self.suspend)
+        monkeypatch.setattr(approval, "asuspend_flow_run", self.suspend)
         monkeypatch.setattr(approval, "evidence_page", lambda step, note: f"page {note}")
 
     async def read(self, key: str) -> dict[str, Any] | None:
