@@ -6,11 +6,11 @@ beside the relay: the table skips what it has.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import stamina
 
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.supabase import SupabaseEventStore
@@ -30,6 +30,10 @@ BATCH_BYTES = 4_000_000
 MAX_NAMED = 1_000
 """So many events left to a person are named; all are counted."""
 ATTEMPTS = 5
+PAUSE_S = 0.5
+"""Wait before a batch is sent again; it grows by as much each time."""
+
+_log = logging.getLogger("crossfade.backfill")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,12 +247,13 @@ class _Run:
 
 
 def _send(runner: asyncio.Runner, target: EventStore, batch: list[Event]) -> IngestResult:
-    for attempt in stamina.retry_context(
-        on=StoreUnavailable, attempts=ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=5.0
-    ):
-        with attempt:
+    for attempt in range(1, ATTEMPTS):
+        try:
             return runner.run(target.ingest(batch, live=False))
-    raise AssertionError("unreachable")  # pragma: no cover
+        except StoreUnavailable as error:
+            _log.warning("%s; sending the batch again", error)
+            time.sleep(PAUSE_S * attempt)
+    return runner.run(target.ingest(batch, live=False))
 
 
 def _missing(one: Compared) -> set[int]:

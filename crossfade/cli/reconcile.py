@@ -7,6 +7,7 @@ from typing import Annotated
 
 import orjson
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -125,20 +126,25 @@ def _show(result: Reconciliation, console: Console) -> None:
 
 
 def _stores_table(result: Reconciliation) -> Table:
-    kinds = [kind.value for kind in Kind]
-    table = Table()
+    """A row per store; of the kinds of discrepancy only those that occur, to fit 80 columns."""
+    found = [
+        kind.value
+        for kind in Kind
+        if any(getattr(count, kind.value) for count in result.stores.values())
+    ]
+    columns = ["expected", "present", *found, "in_flight"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("store")
-    columns = ["expected", "present", *kinds, "in_flight"]
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right")
     for store, count in result.stores.items():
-        label = f"{store} (live, informative)" if store == "realtime" else store
+        live = store == "realtime"
         cells = []
         for name in columns:
             value = int(getattr(count, name))
-            wrong = name in kinds and value and store != "realtime"
-            cells.append(f"[red]{value:,}[/red]" if wrong else f"{value:,}")
-        table.add_row(label, *cells)
+            wrong = name in found and value and not live
+            cells.append(Text(f"{value:,}", style="red" if wrong else ""))
+        table.add_row("realtime (live)" if live else store, *cells)
     return table
 
 

@@ -168,6 +168,7 @@ def test_a_store_that_comes_back_is_waited_for(world: World) -> None:
     table = Table(world.supabase)
     table.unavailable = 2
     assert run(world, table, dry_run=False).is_complete
+    assert table.batches == [2, 2, 2]
 
 
 @pytest.mark.parametrize("method", ["streams", "digests", "rows"])

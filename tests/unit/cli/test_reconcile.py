@@ -43,7 +43,8 @@ def test_agreeing_stores_are_status_0(world: World) -> None:
     assert result.exit_code == 0, result.output
     assert "PASS: 20 events in 3 blocks compared" in result.stdout
     rows = [line.split() for line in result.stdout.splitlines() if "supabase" in line]
-    assert rows[0][3:7] == ["20", "│", "20", "│"]
+    assert rows == [["supabase", "20", "20", "0"]]
+    assert "missing" not in result.stdout
 
 
 def test_differing_stores_are_status_1_and_every_event_is_named(world: World) -> None:
@@ -55,6 +56,10 @@ def test_differing_stores_are_status_1_and_every_event_is_named(world: World) ->
     assert "missing in supabase: app/1/critical/3/4  flight.departed  [critical]" in result.stdout
     assert "altered in websocket: app/1/critical/3/5" in result.stdout
     assert "FAIL: 20 events" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith(" supabase")]
+    header = next(line.split() for line in result.stdout.splitlines() if "expected" in line)
+    assert header == ["store", "expected", "present", "missing", "altered", "in", "flight"]
+    assert rows == [["supabase", "20", "19", "1", "0", "0"]]
     assert "2 discrepancies" in result.stdout
 
 
