@@ -280,6 +280,7 @@ class _Run:
         realtime = digests.get("realtime")
         seal = Seal(
             block.last,
+            size_of(facts.owed["websocket"], block.first, block.last),
             size_of(facts.owed["supabase"], block.first, block.last),
             realtime.events if realtime else 0,
             digests["journal"].total,

@@ -88,12 +88,13 @@ class Outline:
 class Seal(NamedTuple):
     """A block that agreed in every store.
 
-    ``last`` is the last sequence compared (the block may have grown since); ``supabase``
-    how many of its events the table was expected to hold; ``realtime`` how many Realtime
-    had delivered live; ``total`` the sum of the journal's hashes; ``verified_us`` when.
+    ``last`` is the last sequence compared (the block may have grown since); ``websocket``
+    and ``supabase`` how many of its events they were expected to hold; ``realtime`` how many
+    Realtime had delivered live; ``total`` the sum of the journal's hashes; ``verified_us`` when.
     """
 
     last: int
+    websocket: int
     supabase: int
     realtime: int
     total: int
@@ -173,7 +174,6 @@ def plan_blocks(
         if facts.watermark < facts.floor:
             continue
         sealed = seals.get(facts.stream, {})
-        supabase = facts.owed.get("supabase", ())
         for number in range(block_of(facts.floor, size), block_of(facts.watermark, size) + 1):
             first = max(block_first(number, size), facts.floor)
             last = min(block_last(number, size), facts.watermark)
@@ -183,7 +183,10 @@ def plan_blocks(
                 not full
                 and seal is not None
                 and seal.last == last
-                and seal.supabase == size_of(supabase, first, last)
+                and all(
+                    getattr(seal, store) == size_of(facts.owed[store], first, last)
+                    for store in ("websocket", "supabase")
+                )
             ):
                 clean.append((seal.verified_us, block, seal))
             else:

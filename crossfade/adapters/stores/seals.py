@@ -19,8 +19,8 @@ CREATE TABLE IF NOT EXISTS streams (
   partition INTEGER NOT NULL, UNIQUE (source, epoch, topic, partition));
 CREATE TABLE IF NOT EXISTS seals (
   stream_id INTEGER NOT NULL, block INTEGER NOT NULL, last INTEGER NOT NULL,
-  supabase INTEGER NOT NULL, realtime INTEGER NOT NULL, total INTEGER NOT NULL,
-  verified_us INTEGER NOT NULL, PRIMARY KEY (stream_id, block)) WITHOUT ROWID;
+  websocket INTEGER NOT NULL, supabase INTEGER NOT NULL, realtime INTEGER NOT NULL,
+  total INTEGER NOT NULL, verified_us INTEGER NOT NULL, PRIMARY KEY (stream_id, block)) WITHOUT ROWID;
 """
 
 
@@ -54,10 +54,8 @@ class SealStore:
             for stream_id, *stream in self._connection.execute("SELECT * FROM streams"):
                 streams[stream_id] = found[Stream(*stream)] = {}
             for stream_id, block, *values in self._connection.execute("SELECT * FROM seals"):
-                last, supabase, realtime, total, verified_us = values
-                streams[stream_id][block] = Seal(
-                    last, supabase, realtime, total & (1 << 64) - 1, verified_us
-                )
+                seal = Seal(*values)
+                streams[stream_id][block] = seal._replace(total=seal.total & (1 << 64) - 1)
         return found
 
     def save(
@@ -72,10 +70,9 @@ class SealStore:
                 for stream_id, *stream in connection.execute("SELECT * FROM streams")
             }
             connection.executemany(
-                "INSERT OR REPLACE INTO seals VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO seals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (self._id(ids, stream), block, seal.last, seal.supabase, seal.realtime,
-                     _signed(seal.total), seal.verified_us)
+                    (self._id(ids, stream), block, *seal._replace(total=_signed(seal.total)))
                     for stream, block, seal in sealed
                 ),
             )  # fmt: skip

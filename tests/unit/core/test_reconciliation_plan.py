@@ -1,5 +1,6 @@
 """What each store is owed, and which blocks a run compares."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -128,19 +129,24 @@ def test_a_journals_stale_rows_do_not_excuse_the_other_stores() -> None:
     assert found == BlockDigest(0, 3, 1, 3, 9)
 
 
-def seal(last: int, at_us: int = 0, supabase: int = 0, realtime: int = 0) -> Seal:
-    return Seal(last, supabase, realtime, 0, at_us)
+def seal(
+    last: int, at_us: int = 0, websocket: int = 10, supabase: int = 0, realtime: int = 0
+) -> Seal:
+    return Seal(last, websocket, supabase, realtime, 0, at_us)
 
 
 def test_sealed_blocks_are_left_out_until_something_can_have_changed() -> None:
     one = facts(head=40, watermark=37)
-    sealed = {ONE: {0: seal(10), 1: seal(20, realtime=4), 2: seal(30), 3: seal(35)}}
+    sealed = {ONE: {0: seal(10), 1: seal(20, realtime=4), 2: seal(30), 3: seal(35, websocket=5)}}
     plan = plan_blocks([one], sealed, 10, full=False, scrub=0)
     assert plan.blocks == (Block(ONE, 3, 31, 37),)  # grown since
     assert (plan.skipped, plan.skipped_realtime) == (3, 4)
     routed = facts(head=40, watermark=35, supabase=((15, 40),))
     plan = plan_blocks([routed], sealed, 10, full=False, scrub=0)
     assert [block.number for block in plan.blocks] == [1, 2, 3]  # expected otherwise now
+    late_tap = replace(one, owed={"websocket": ((5, 40),), "supabase": ()})
+    plan = plan_blocks([late_tap], sealed, 10, full=False, scrub=0)
+    assert [block.number for block in plan.blocks] == [0, 3]  # so is this
     plan = plan_blocks([one], sealed, 10, full=True, scrub=0)
     assert [block.number for block in plan.blocks] == [0, 1, 2, 3]
 

@@ -11,7 +11,7 @@ from crossfade.errors import UsageError
 from tests.reconciliation_data import stream
 
 ONE, TWO = stream("critical", 3), stream("system", 7)
-SEAL = Seal(last=256, supabase=256, realtime=250, total=2**64 - 1, verified_us=7)
+SEAL = Seal(last=256, websocket=255, supabase=256, realtime=250, total=2**64 - 1, verified_us=7)
 
 
 def test_seals_survive_and_are_replaced_and_broken(tmp_path: Path) -> None:
