@@ -198,9 +198,12 @@ class Feed:
             self._has_room.set()
         return item
 
-    def pending(self) -> set[Stream]:
-        """The streams of what waits to be taken."""
-        return {item.stream for item in self.queue}
+    def pending(self) -> dict[Stream, int]:
+        """Per stream of what waits to be taken, the sequence of its first."""
+        found: dict[Stream, int] = {}
+        for item in self.queue:
+            found.setdefault(item.stream, _first(item))
+        return found
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -267,6 +270,10 @@ class Feed:
             for head in heads
             if head.sequence > 0 and head.stream.partition in partitions.get(head.stream.topic, ())
         ]
+
+
+def _first(item: Event | Lost) -> int:
+    return item.sequence if isinstance(item, Event) else item.first
 
 
 def _where(lost: Lost) -> tuple[str, int, int]:

@@ -110,8 +110,7 @@ class Subscriber:
         self._clock = clock or SystemClock()
         self._exits = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
-        self._acked: dict[Stream, int] = {}
-        self._current: Event | None = None
+        self._current: Event | Lost | None = None
         self._failure: BaseException | None = None
         self._open = False
         self._closed = False
@@ -167,13 +166,12 @@ class Subscriber:
 
     def positions(self) -> dict[Stream, int]:
         """Per stream the sequence that is needed next, behind what was handled."""
-        feed = self._feed
-        pending = feed.pending()
-        if self._current is not None:
-            pending.add(self._current.stream)
-        known = feed.sequencer.positions().items()
-        moved = {stream: following for stream, following in known if stream not in pending}
-        return {**self._acked, **moved}
+        pending = self._feed.pending()
+        if isinstance(self._current, Event):
+            pending[self._current.stream] = self._current.sequence
+        elif self._current is not None:
+            pending[self._current.stream] = self._current.first
+        return {**self._feed.sequencer.positions(), **pending}
 
     def continuity(self) -> dict[str, Continuity]:
         """The proof of what was delivered, per source."""
@@ -241,7 +239,6 @@ class Subscriber:
         )
         store = await wire_store(self._exits, self._settings, self._store)
         feed = self._feed = self._make_feed(positions, has_store=store is not None)
-        self._acked = dict(positions or {})
         if positions:
             feed.settle()
         feed.flags(self._flags.flags)
@@ -335,16 +332,15 @@ class Subscriber:
     # -- positions -------------------------------------------------------------------------------
 
     def _acknowledge(self) -> None:
-        event, self._current = self._current, None
-        if event is not None:
-            self._acked[event.stream] = event.sequence + 1
+        if self._current is not None:
+            self._current = None
             self._dirty.set()
 
     def _take_lost(self, lost: Lost) -> None:
+        self._current = lost
         if self._on_lost is not None:
             self._on_lost(lost)
-        self._acked[lost.stream] = lost.last + 1
-        self._dirty.set()
+        self._acknowledge()
 
     async def _load(self) -> Mapping[Stream, int] | None:
         if not isinstance(self._given, Path):

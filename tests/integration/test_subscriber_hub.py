@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from crossfade.adapters.memory import MemoryEventStore, MemoryReporter
 from crossfade.core.continuity import Lost
 from crossfade.core.event import Event
+from crossfade.core.sequencer import Start
 from crossfade.core.telemetry import Role
 from crossfade.errors import Closed, UsageError
 from crossfade.local.hub import Hub
@@ -132,6 +133,37 @@ async def test_a_consumer_that_raises_gets_its_event_again(tmp_path: Path) -> No
         async with scene.subscriber(positions=file) as subscriber:
             await scene.publish(1, keys=1)
             assert (await anext(aiter(subscriber))).sequence == 11
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+async def test_what_was_not_taken_from_the_queue_comes_after_the_restart(
+    tmp_path: Path, start: Start
+) -> None:
+    file = tmp_path / "positions.json"
+    effects: list[Event] = []
+    async with Scene(tmp_path) as scene:
+        await scene.publish(30)
+        await wait_for(lambda: scene.publisher.owed["websocket"] == 0)
+        for goal in (7, 19, 40):
+            async with scene.subscriber(positions=file, start=start) as subscriber:
+                await wait_for(lambda subscriber=subscriber: subscriber.continuity())
+                await scene.publish(30)
+                async for event in subscriber:
+                    effects.append(event)
+                    if len(effects) == goal:
+                        await subscriber.commit()
+                        break
+                wanted = scene.published[0 if start == "earliest" else 30 :]
+                # All of it is in the queue: the positions must not be where the sequencer is.
+                delivered = len(wanted) - len(effects)
+                await wait_for(
+                    lambda subscriber=subscriber, delivered=delivered: (
+                        len(subscriber._feed.queue) == delivered
+                    )
+                )
+        async with Consumer(scene.subscriber(positions=file, start=start)) as consumer:
+            await wait_for(lambda: len(effects) + len(consumer.events) >= len(wanted))
+            assert in_order([*effects, *consumer.events]) == in_order(wanted)
 
 
 async def test_breaking_out_does_not_count_as_handled(tmp_path: Path) -> None:

@@ -157,7 +157,15 @@ def test_what_is_lost_stands_in_its_place(clock: ManualClock) -> None:
         (fill,) = feed.step()
         feed.filled(fill, page)
     assert taken(feed) == [make_event(1), Lost(make_event(1).stream, 2, 3, "retention")]
-    assert feed.pending() == set()
+    assert feed.pending() == {}
+
+
+def test_what_is_pending_is_known_by_its_first(clock: ManualClock) -> None:
+    feed = make_feed(clock)
+    feed.events(WEBSOCKET, [make_event(n) for n in (1, 2, 3)])
+    feed.events(WEBSOCKET, [make_event(1, partition=2)])
+    feed.take()
+    assert feed.pending() == {make_event(1).stream: 2, make_event(1, partition=2).stream: 1}
 
 
 def test_topics_are_discovered_where_all_are_followed(clock: ManualClock) -> None:
