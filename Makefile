@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Prefect keeps nothing in the user's home on our account.
 export PREFECT_HOME ?= $(CURDIR)/.crossfade/prefect-home
 
-.PHONY: help demo test lint types imports check wheel clean
+.PHONY: help demo test lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,5 +39,28 @@ check: lint types imports test ## all of the above
 wheel: $(STAMP) ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null && ls dist
 
+DASHBOARD := crossfade/_bundle/dashboard/index.html
+MODULES := dashboard/node_modules/.package-lock.json
+PAGES := $(shell find dashboard/client/src dashboard/app -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+
+$(MODULES): dashboard/package-lock.json dashboard/package.json dashboard/app/package.json dashboard/client/package.json | $(STAMP)
+	@cd dashboard && ../scripts/with-node npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
+
+$(DASHBOARD): $(MODULES) $(PAGES)
+	@cd dashboard && ../scripts/with-node npm run --silent build --workspace app
+
+dashboard: $(DASHBOARD) ## the pages that the control server serves (Node is taken from PyPI if there is none)
+
+test-dashboard: $(MODULES) ## types and tests of the browser's part
+	@cd dashboard && ../scripts/with-node npm run --silent types && ../scripts/with-node npm test --silent
+
+test-browser: $(DASHBOARD) ## the pages in a real Chromium (which must be installed), against the embedded stack
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
+	@$(BIN)/pytest tests/browser $(ARGS)
+
+bench-browser: $(DASHBOARD) ## the page's load time, long tasks at 1,000 events/s, memory
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
+	@$(BIN)/python -m benchmarks.browser $(ARGS)
+
 clean: ## remove what was built or installed here
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build crossfade/_bundle dashboard/node_modules dashboard/client/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
