@@ -26,6 +26,9 @@ __all__ = [
 KINDS = ("missing", "duplicated", "altered", "out_of_order", "unexpected")
 """What can be wrong with an event at a holder."""
 
+_SHOWN = 40
+"""How much of a content that differs is shown from the first difference on."""
+
 
 class Expected(NamedTuple):
     """One event of the input file, at its place in it (from 1)."""
@@ -194,7 +197,8 @@ def _difference(one: Expected, event: Event, place: Position) -> str:
         ("content", one.data, event.data),
     ):
         if given != held:
-            return f"its {name} is {_short(held)}, the input says {_short(given)}"
+            at = _first_difference(str(given), str(held))
+            return f"its {name} is {_around(held, at)}, the input says {_around(given, at)}"
     if event.position != place:
         return f"it stands at {event.position}, elsewhere at {place}"
     if not event.is_intact():
@@ -215,6 +219,17 @@ def _times(count: int) -> str:
     return "twice" if count == 2 else f"{count} times"
 
 
-def _short(value: object) -> str:
+def _first_difference(one: str, other: str) -> int:
+    for at, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return at
+    return min(len(one), len(other))
+
+
+def _around(value: object, at: int) -> str:
+    """The text, or where it is long the part around its character ``at``."""
     text = str(value)
-    return text if len(text) <= 120 else f"{text[:117]}…"
+    if len(text) <= 2 * _SHOWN:
+        return text
+    first, last = max(0, at - _SHOWN // 2), at + _SHOWN
+    return f"{'…' if first else ''}{text[first:last]}{'…' if last < len(text) else ''}"

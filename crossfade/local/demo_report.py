@@ -79,6 +79,7 @@ class DemoReport:
     subscribers: Sequence[HolderResult] = ()
     follows: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    completed: bool = False
     duration_s: float = 0.0
 
     @property
@@ -96,8 +97,10 @@ class DemoReport:
     def conclusion(self) -> str:
         """One line: what was proven, or what was not."""
         if not self.proven:
-            first = self.failures[0] if self.failures else str(next(iter(self.findings), ""))
-            more = len(self.failures) + len(self.findings) - 1
+            findings = [str(one) for one in self.findings]
+            # What did not run leaves events missing; once all has run, a bad event is the news.
+            faults = findings + self.failures if self.completed else self.failures + findings
+            first, more = (faults or [""])[0], len(faults) - 1
             rest = f" (and {more} more)" if more > 0 else ""
             return f"NOT PROVEN: {first or 'nothing was checked'}{rest}"
         count = self.input["events"]

@@ -117,6 +117,20 @@ def test_an_altered_event_is_named_with_what_differs(change: dict[str, object], 
     assert word in finding.detail
 
 
+def test_of_a_long_content_the_part_that_differs_is_shown() -> None:
+    expected = truth(1)
+    long = "x" * 300
+    one = expected[0]._replace(data=f'{{"a":"{long}","n":1,"z":"{long}"}}')
+    event = held(one)
+    changed = event._replace(data=event.data.replace('"n":1', '"n":2'))
+    (result,) = check([one], [Holder("supabase", [changed])])
+    (finding,) = result.findings
+    is_, says = finding.detail.split(", the input says ")
+    assert '"n":2' in is_
+    assert '"n":1' in says
+    assert len(finding.detail) < 250
+
+
 def test_an_alteration_that_carries_a_fresh_hash_is_found_all_the_same() -> None:
     events = [held(one) for one in truth()]
     forged = events[4]._replace(data='{"b":1.5,"n":99}')

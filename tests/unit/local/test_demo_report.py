@@ -87,6 +87,12 @@ def test_anything_else_is_not(more: dict[str, object], words: str) -> None:
     assert found.to_json()["outcome"] == "failed"
 
 
+def test_what_is_said_first_is_why_it_stopped_or_else_the_bad_event() -> None:
+    more = {"failures": ["week-1 is held"], "stores": [holder("supabase", FINDING)]}
+    assert report(**more).conclusion == "NOT PROVEN: week-1 is held (and 1 more)"
+    assert "id-7" in report(**more, completed=True).conclusion
+
+
 def test_the_document_holds_every_figure(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     report(stores=[holder("supabase", FINDING)]).write(path)
