@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS streams (
 CREATE TABLE IF NOT EXISTS seals (
   stream_id INTEGER NOT NULL, block INTEGER NOT NULL, last INTEGER NOT NULL,
   websocket INTEGER NOT NULL, supabase INTEGER NOT NULL, realtime INTEGER NOT NULL,
-  total INTEGER NOT NULL, verified_us INTEGER NOT NULL, PRIMARY KEY (stream_id, block)) WITHOUT ROWID;
+  total INTEGER NOT NULL, verified_us INTEGER NOT NULL,
+  PRIMARY KEY (stream_id, block)) WITHOUT ROWID;
 """
 
 
