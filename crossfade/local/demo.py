@@ -52,6 +52,8 @@ _QUIET_SHARE = 0.1
 # every week finds events, and the last part is left for after the weeks.
 _BUDGETS = {(0, 1): 0.2, (1, 1): 0.45, (1, 2): 0.65, (2, 1): 0.88}
 _OVER_BUDGET_SHARE = 0.25
+_PAUSED = 0.05
+"""Events a second while a person thinks."""
 ROOT_CAUSE = "Supabase's server and database processes were killed"
 FIX = "both were started again; the journal has drained"
 """What the demo writes down before it resumes: the truth."""
@@ -219,8 +221,10 @@ class _Demo:
             budget = _BUDGETS.get(attempt, 0.9)
             busy = rollout.get("phase") in _BUSY
             within = self._figures.published < budget * len(self._expected)
-            share = (1.0 if within else _OVER_BUDGET_SHARE) if busy else _QUIET_SHARE
-            wanted = self._options.rate * share
+            if busy:
+                wanted = self._options.rate * (1.0 if within else _OVER_BUDGET_SHARE)
+            else:
+                wanted = self._options.rate * _QUIET_SHARE if within else _PAUSED
             if wanted != now:
                 now = wanted
                 await publisher.pace(wanted)

@@ -94,7 +94,7 @@ def demo_settings(options: DemoOptions) -> Settings:
                     strict=True,
                 )
             ),
-            approval_expires_s=600.0,
+            approval_expires_s=3_600.0,
             stall_s=180.0,
         ),
         reconcile=ReconcileSettings(grace_s=2.0, rechecks=3, recheck_s=0.3, every_s=900.0),

@@ -20,7 +20,7 @@ __all__ = ["APPROVER", "Weeks"]
 APPROVER = "demo"
 _POLL_S = 0.2
 _WEEK_S = 300.0
-_PERSON_S = 3_600.0
+_PERSON_S = 4_000.0
 _UNHAPPY = ("rolling_back", "rolled_back", "held")
 
 Say = Callable[[str, str], None]
@@ -56,7 +56,8 @@ class Weeks:
 
         Raises:
             DemoFailed: the week was rolled back or held, its run failed, or nothing came
-                within five minutes (an hour where a person approves).
+                within five minutes (an hour and more where a person
+                approves).
         """
         rollout = self._rollout()
         attempt = int(rollout["attempt"])

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,27 @@ FAULTS = ("missing", "duplicated", "altered", "out_of_order", "unexpected")
 def demo(tmp_path: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
     """Run the demo; its exit status, what it printed, and its report."""
     report = tmp_path / "report.json"
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
-    found = subprocess.run(
-        [sys.executable, "-m", "crossfade.cli", "demo", "--report", str(report), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        env={**os.environ, "TMPDIR": str(scratch), "COLUMNS": "200"},
-        check=False,
-    )
-    assert not list(scratch.glob("crossfade-demo-*")), "the state folder is removed"
-    assert not _left(scratch), "nothing is left running"
+    # Not under tmp_path: a Unix socket's path may have little more than a hundred bytes.
+    with tempfile.TemporaryDirectory(prefix="cf") as scratch:
+        found = subprocess.run(
+            [sys.executable, "-m", "crossfade.cli", "demo", "--report", str(report), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=RUN_S,
+            env={**os.environ, "TMPDIR": scratch, "COLUMNS": "200"},
+            check=False,
+        )
+        assert not list(Path(scratch).glob("crossfade-demo-*")), "the state folder is removed"
+        assert not _left(scratch), "nothing is left running"
     assert report.is_file(), found.stdout + found.stderr
     return found.returncode, found.stdout, json.loads(report.read_bytes())
 
 
-def _left(folder: Path) -> list[str]:
+def _left(folder: str) -> list[str]:
     return [
         " ".join(process.info["cmdline"])
         for process in psutil.process_iter(["cmdline"])
-        if any(str(folder) in part for part in process.info["cmdline"] or ())
+        if any(folder in part for part in process.info["cmdline"] or ())
     ]
 
 
