@@ -20,7 +20,7 @@ from tasks.outcomes import finished, stopped
 from tasks.pages import checks_page, reconciliation_page, stage_name
 from tasks.preflight import check_everything
 from tasks.reconciliation import compare_stores, preload
-from tasks.runs import supersede
+from tasks.runs import end_stale_forms, supersede
 
 __all__ = ["rollout_week"]
 
@@ -39,8 +39,9 @@ async def rollout_week(stage: Annotated[int, Field(ge=0)] = 0) -> State[Any]:
     await supersede(stage)
     attempt: int | None = None
     said, note, taken = "", "", 0
+    step = await next_step(stage, attempt)
+    await end_stale_forms(step.rollout)
     while True:
-        step = await next_step(stage, attempt)
         attempt = step.attempt if step.stage == stage else attempt
         if step.reason != said:
             log.info("%s: %s", step.action, step.reason)
@@ -81,3 +82,4 @@ async def rollout_week(stage: Annotated[int, Field(ge=0)] = 0) -> State[Any]:
             # The rollout moved between the question and the command: ask again.
             log.warning("%s", error)
             await pause(step.wait_s)
+        step = await next_step(stage, attempt)

@@ -10,7 +10,7 @@ from tasks.control_plane import rollout, store_result
 from tasks.outcomes import validated
 from tasks.pages import reconciliation_page
 from tasks.reconciliation import compare_stores
-from tasks.runs import keep_going
+from tasks.runs import end_stale_forms, keep_going
 from tasks.validation import report_breach
 
 __all__ = ["validate"]
@@ -31,4 +31,5 @@ async def validate(full: bool = False) -> State[Any]:
     stored = await store_result(result)
     active = await rollout()
     await report_breach(result, stored, active)
+    await end_stale_forms(active)
     return validated(result, await keep_going(active))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
@@ -105,11 +106,13 @@ async def ask(step: Step, note: str, taken: int) -> Answer:
         taken: the number of the last form whose answer this process has dealt with.
     """
     context = FlowRunContext.get()
-    policy = context.flow_run.empirical_policy if context and context.flow_run else None
+    run: FlowRun | None = context.flow_run if context else None
+    policy = run.empirical_policy if run else None
     last = FormKey.latest((policy.pause_keys if policy else None) or ())
     if last is not None and last.number > taken and last.attempt == step.attempt:
         keys = keyset_from_base_key(f"suspended-{last}")
-        if (given := await aread_flow_run_input(keys["response"])) is not None:
+        given: Any = await aread_flow_run_input(keys["response"])
+        if given is not None:
             return Answer(last, ApprovalForm(**given))
     evidence_hash = str(step.rollout.get("evidence_hash") or "")
     key = FormKey(last.number + 1 if last else 1, step.attempt, evidence_hash)

@@ -13,13 +13,22 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling, Completed
 
-__all__ = ["ROLLBACK_FLOW", "WEEK_FLOW", "cancel_weeks", "keep_going", "supersede"]
+from tasks.approval import FormKey
+
+__all__ = [
+    "ROLLBACK_FLOW",
+    "WEEK_FLOW",
+    "cancel_weeks",
+    "end_stale_forms",
+    "keep_going",
+    "supersede",
+]
 
 WEEK_FLOW = "rollout-week"
 ROLLBACK_FLOW = "rollback"
@@ -51,7 +60,7 @@ async def supersede(stage: int) -> list[str]:
     """
     own = UUID(flow_run.id) if flow_run.id else None
     async with get_client() as client:
-        runs = await _under_way(client, WEEK_FLOW)
+        runs = await _runs(client, WEEK_FLOW, _UNDER_WAY)
         mine = next((run for run in runs if run.id == own), None)
         earlier = [
             run
@@ -72,8 +81,44 @@ async def supersede(stage: int) -> list[str]:
 async def cancel_weeks(reason: str) -> list[str]:
     """Cancel every running or waiting week, whose form then goes away; returns their names."""
     async with get_client() as client:
-        runs = await _under_way(client, WEEK_FLOW)
+        runs = await _runs(client, WEEK_FLOW, _UNDER_WAY)
         return await _cancel(client, runs, reason)
+
+
+@task(name="end-stale-forms", task_run_name="end forms that were answered elsewhere", **_CALL)
+async def end_stale_forms(rollout: dict[str, Any] | None) -> list[str]:
+    """End waiting weeks whose approval was given, or became void, at the control server.
+
+    A person may decide by the command line; the form in Prefect would go on waiting for an
+    answer that nobody needs. Returns the names of the runs that were ended.
+    """
+    async with get_client() as client:
+        runs = await _runs(client, WEEK_FLOW, [StateType.PAUSED])
+        stale = [run for run in runs if not _is_awaited(run, rollout)]
+        for run in stale:
+            stage = int(run.parameters.get("stage", 0))
+            approved = rollout is not None and _is_approved(stage, rollout)
+            state: State[Any] = (
+                Completed(message="approved at the control server")
+                if approved
+                else Cancelled(message="the stage does not wait for this approval any more")
+            )
+            await client.set_flow_run_state(run.id, state)
+    return [run.name for run in stale]
+
+
+def _is_awaited(run: FlowRun, rollout: dict[str, Any] | None) -> bool:
+    if rollout is None or rollout["phase"] != "awaiting_approval":
+        return False
+    key = run.state.state_details.pause_key if run.state else None
+    form = FormKey.parse(key or "")
+    stage = int(run.parameters.get("stage", 0))
+    # A pause that is not ours is a person's: leave it alone.
+    return form is None or (stage, form.attempt) == (rollout["stage"], rollout["attempt"])
+
+
+def _is_approved(stage: int, rollout: dict[str, Any]) -> bool:
+    return any(one["stage"] == stage for one in rollout["approvals"])
 
 
 @task(name="keep-going", task_run_name="look for runs that crashed", **_CALL)
@@ -118,11 +163,11 @@ async def _start(client: PrefectClient, deployment: UUID, parameters: dict[str, 
     return started.name
 
 
-async def _under_way(client: PrefectClient, flow: str) -> list[FlowRun]:
+async def _runs(client: PrefectClient, flow: str, states: list[StateType]) -> list[FlowRun]:
     return await client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
         flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNDER_WAY))
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))
         ),
         limit=200,
     )

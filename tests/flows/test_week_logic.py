@@ -33,7 +33,8 @@ class Script:
         self.after_reconciled = "awaiting_approval"
         monkeypatch.setattr(week, "get_run_logger", lambda: logging.getLogger("test"))
         for name in ("supersede", "next_step", "pause", "command", "check_everything",
-                     "keep_page", "compare_stores", "store_result", "ask", "settle"):  # fmt: skip
+                     "keep_page", "end_stale_forms", "compare_stores", "store_result", "ask",
+                     "settle"):  # fmt: skip
             monkeypatch.setattr(week, name, getattr(self, name))
         monkeypatch.setattr(week, "preload", lambda: self.done.append("preload"))
         for name in ("checks_page", "reconciliation_page"):
@@ -45,6 +46,10 @@ class Script:
 
     async def supersede(self, stage: int) -> list[str]:
         self.done.append(f"supersede {stage}")
+        return []
+
+    async def end_stale_forms(self, rollout: dict[str, Any]) -> list[str]:
+        self.done.append("end stale forms")
         return []
 
     async def next_step(self, stage: int, attempt: int | None) -> Step:
@@ -110,6 +115,7 @@ async def test_the_whole_week(script: Script) -> None:
     assert script.asked == [None] + [1] * 8
     assert script.done == [
         "supersede 0",
+        "end stale forms",
         "begin 0/1",
         "page preflight",
         "preflight 0/1",

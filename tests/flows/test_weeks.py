@@ -183,15 +183,25 @@ async def test_a_killed_worker_and_run_go_on_and_do_nothing_twice(
     assert (await api.read(run_id))["state_type"] == "RUNNING"
     rollout.cast.follow = True
     rollout.worker.start()
-    form = await form_of(api, run_id)
-    await api.answer(run_id, {"decision": "approve", "approver": "Ada"})
+    await form_of(api, run_id)
+    waiting = await reach(control, "awaiting_approval")
+    verbs = [row["verb"] for row in await control.audit()]
+    assert verbs == ["start", "begin", "preflight", "applied", "soaked", "reconciled"]
+    # Decided at the control server, not in the form: the form ends when the next week begins.
+    await control.command(
+        "approve", actor="Ada", stage=0, attempt=1, evidence_hash=waiting["evidence_hash"],
+        approver="Ada", comment="", tickets=0,
+    )  # fmt: skip
+    rollout.cast.follow = False
+    second = await api.run(WEEKS[1])
     run = await api.wait(run_id, WAIT_S)
     assert run["state_type"] == "COMPLETED"
-    assert form.run_id == run_id
-    verbs = [row["verb"] for row in await control.audit()]
-    assert verbs == [
-        "start", "begin", "preflight", "applied", "soaked", "reconciled", "approve"
-    ]  # fmt: skip
+    assert run["state"]["message"] == "approved at the control server"
+    # A person cancels a running week in Prefect: it ends, and the rollout stays where it is.
+    await reach(control, "ramping")
+    await api.cancel(second)
+    assert (await api.wait(second, WAIT_S))["state_type"] == "CANCELLED"
+    assert (await reach(control, "ramping"))["stage"] == 1
 
 
 async def test_a_crashed_run_is_replaced_and_a_request_takes_it_back(
