@@ -50,8 +50,8 @@ export class Badge {
 function detail(state: SubscriberState, live: boolean): string {
   if (!live) {
     const waiting = trouble(state);
-    const since = state.asOfMs === null ? "" : `as of ${clock(state.asOfMs)}; `;
-    return since + (waiting ?? "waiting for the first head");
+    if (state.asOfMs === null) return waiting ?? "waiting for the first head";
+    return `as of ${clock(state.asOfMs)}; ${waiting ?? "nothing heard since"}`;
   }
   if (state.holes > 0) return `filling ${plural(state.holes, "gap")}`;
   if (state.moving > 0) return `moving ${plural(state.moving, "partition")}`;

@@ -212,7 +212,8 @@ export class RealtimeTransport implements FillSource {
   }
 
   #heads(name: string, topic: Topic, payload: unknown): void {
-    const heads = decodeHeads(decodeFrame(payload));
+    const frame = decodeFrame(payload);
+    const heads = decodeHeads(frame);
     // Heads are expected from the first one on: a topic without a stream has none, and that
     // one which should have some and does not is noticed by the switch.
     if (topic.heard) topic.watchdog.heard();
@@ -220,7 +221,8 @@ export class RealtimeTransport implements FillSource {
     topic.heard = true;
     topic.failures = 0;
     if (this.#state.failures) this.#change({ failures: 0 });
-    this.#options.listener.heads(heads, "realtime", new Map([[name, null]]));
+    const proves = new Map([[name, null]]);
+    this.#options.listener.heads(heads, "realtime", proves, Number(frame["at_us"]));
   }
 
   /** A frame that is no frame must not end the listening; what it held is a hole like any other. */

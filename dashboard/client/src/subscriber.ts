@@ -215,7 +215,10 @@ export class Subscriber {
         const wanted = events.filter((event) => this.#listensTo(via, event) && this.#intact(event));
         this.#deliver(this.#sequencer.receive(wanted, via, monotonicMs()), via);
       },
-      heads: (heads, via, proves) => this.#takeHeads(heads, via, proves),
+      heads: (heads, via, proves, atUs) => {
+        if (Number.isFinite(atUs)) this.#telemetry.skew.heard(atUs, Date.now());
+        this.#takeHeads(heads, via, proves);
+      },
       meet: (heads) => {
         const wanted = heads.filter(
           ({ stream, sequence }) => sequence > 0 && this.#interest.covers(stream),

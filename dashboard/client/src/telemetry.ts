@@ -8,6 +8,31 @@ import type { TransportName, TransportState } from "./transport.js";
 const GROWTH = Math.log(1.05);
 const LEAST_MS = 0.01;
 
+/** A difference of clocks below this is taken for the network's time, not for a wrong clock. */
+const SKEW_MS = 250;
+/** Heads over which the smallest difference is kept. */
+const SKEW_HEADS = 120;
+
+/**
+ * How far this computer's clock is ahead of the servers'. Heads tell when they were sent; the
+ * smallest difference to their arrival is the clocks' own, give or take the network's time.
+ */
+export class ClockSkew {
+  readonly #differences: number[] = [];
+
+  /** A head that was sent at `atUs` arrived at `nowMs`, both by the wall clock. */
+  heard(atUs: number, nowMs: number): void {
+    this.#differences.push(nowMs - atUs / 1_000);
+    if (this.#differences.length > SKEW_HEADS) this.#differences.shift();
+  }
+
+  /** Milliseconds to take off this computer's time; 0 while the clocks agree. */
+  get ms(): number {
+    const least = Math.min(...this.#differences);
+    return Number.isFinite(least) && (least > SKEW_MS || least < 0) ? least : 0;
+  }
+}
+
 interface Window {
   received: number;
   delivered: number;
@@ -35,6 +60,7 @@ export interface Standings {
 export class Telemetry {
   readonly #instance: string;
   readonly #replayed = new Map<string, number>();
+  readonly skew = new ClockSkew();
   readonly #reconnects: Record<TransportName, number> = { websocket: 0, realtime: 0 };
   #windows: Record<TransportName, Window> = { websocket: empty(), realtime: empty() };
   #categories = new Map<string, number>();
@@ -71,7 +97,7 @@ export class Telemetry {
     window.cohort += Number(inCohort);
     if (event.committed === undefined) return;
     if (event.sequence <= (this.#replayed.get(streamKey(event)) ?? 0)) return;
-    const latencyMs = Math.max(LEAST_MS, Date.now() - event.committed / 1_000);
+    const latencyMs = Math.max(LEAST_MS, Date.now() - this.skew.ms - event.committed / 1_000);
     const bucket = Math.floor(Math.log(latencyMs) / GROWTH);
     window.latency.set(bucket, (window.latency.get(bucket) ?? 0) + 1);
   }

@@ -32,7 +32,7 @@ export interface Listener {
   /** Events arrived, in any order. */
   events(events: CrossfadeEvent[], via: TransportName): void;
   /** Heads arrived; `proves` is what they prove to be heard (null: nothing, still catching up). */
-  heads(heads: Head[], via: TransportName, proves: Coverage | null): void;
+  heads(heads: Head[], via: TransportName, proves: Coverage | null, atUs: number): void;
   /** The transport is about to catch up; these heads are known before it does. */
   meet(heads: Head[]): void;
   /** A subscription was acknowledged; `coverage` replaces the earlier one. */

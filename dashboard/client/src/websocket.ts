@@ -226,7 +226,12 @@ export class HubTransport implements FillSource {
         return;
       case "heads":
         if (this.#state.failures) this.#change({ failures: 0 });
-        listener.heads(decodeHeads(frame), "websocket", this.#answered ? this.#coverage : null);
+        listener.heads(
+          decodeHeads(frame),
+          "websocket",
+          this.#answered ? this.#coverage : null,
+          Number(frame["at_us"]),
+        );
         return;
       case "filled":
         this.#filled(frame);

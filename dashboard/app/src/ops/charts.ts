@@ -5,7 +5,7 @@ import "uplot/dist/uPlot.min.css";
 import uPlot from "uplot";
 
 import { h, setText } from "../dom.js";
-import { count, figure } from "../format.js";
+import { figure } from "../format.js";
 import { merged, quantile, type Status } from "./status.js";
 
 /** Seconds that a chart shows, at one point a second. */
@@ -119,7 +119,7 @@ export class Charts {
       { label: "Supabase", colour: "--realtime" },
     ];
     this.#rate = new Chart(rate, [{ label: "Published", colour: "--muted", dashed: true }, ...transports], (value) => figure(value));
-    this.#latency = new Chart(latency, transports, (value) => `${value >= 10 ? count(value) : figure(value)} ms`);
+    this.#latency = new Chart(latency, transports, (value) => (value >= 1_000 ? `${figure(value / 1_000)} s` : `${figure(value)} ms`));
   }
 
   show(status: Status): void {

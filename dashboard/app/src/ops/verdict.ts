@@ -27,7 +27,7 @@ const RELATIONS: Readonly<Record<string, string>> = { "<=": "≤", ">=": "≥", 
 
 /** The verdict as an element. */
 export function verdictMark(verdict: Verdict): HTMLElement {
-  return h("span", { class: "verdict", "data-verdict": verdict }, h("span", { "aria-hidden": "true" }, MARKS[verdict]), ` ${verdict}`);
+  return h("span", { class: "verdict", "data-verdict": verdict }, h("span", { "aria-hidden": "true" }, MARKS[verdict]), " ", h("span", { class: "verdict-word" }, verdict));
 }
 
 /** A measurement's name for people. */
