@@ -215,6 +215,9 @@ class ControlSettings(_Section):
     database_url: str = "sqlite:///crossfade-control.db"
     operator_token: SecretStr = SecretStr("")
     instance_token: SecretStr = SecretStr("")
+    origins: tuple[str, ...] = Field(
+        (), description="browsers' origins, besides its own, whose pages may call it with a token"
+    )
     timeout_s: float = Field(5.0, gt=0, description="longest wait of a call besides long polls")
     live_s: float = Field(5.0, gt=0, description="an instance silent for longer is not live")
     monitor_s: float = Field(1.0, gt=0)

@@ -18,6 +18,7 @@ from crossfade.adapters.control import MAX_WAIT_S
 from crossfade.control.dashboard import (
     bundled_dashboard,
     client_config,
+    cross_origin,
     dashboard_routes,
     page,
 )
@@ -66,6 +67,7 @@ def build_app(service: ControlService) -> Starlette:
         return Route(path, handle, methods=[method], name=f"{method} {path}")
 
     return Starlette(
+        middleware=cross_origin(control.origins),
         routes=[
             route("/", _page if folder is None else _dashboard(folder, ""), "GET", None),
             route("/plain", _page, "GET", None),
@@ -90,7 +92,7 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/reconciliations", _add_reconciliation, "POST", operator),
             route("/v1/audit", _audit, "GET", operator),
             route("/v1/incidents", _incidents, "GET", operator),
-        ]
+        ],
     )
 
 

@@ -1,10 +1,12 @@
 """The dashboard's files, and what a page needs to know to reach both transports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
@@ -14,7 +16,14 @@ import crossfade
 from crossfade.local.keys import mint_token
 from crossfade.settings import Settings
 
-__all__ = ["TOKEN_S", "bundled_dashboard", "client_config", "dashboard_routes", "page"]
+__all__ = [
+    "TOKEN_S",
+    "bundled_dashboard",
+    "client_config",
+    "cross_origin",
+    "dashboard_routes",
+    "page",
+]
 
 TOKEN_S = 3_600.0
 """How long a page's Supabase token is valid; the page fetches a fresh one before."""
@@ -61,6 +70,21 @@ def client_config(settings: Settings, now_us: int) -> dict[str, Any]:
         "prefect_url": prefect.removesuffix("/").removesuffix("/api") if prefect else None,
         "version": crossfade.__version__,
     }
+
+
+def cross_origin(origins: Sequence[str]) -> list[Middleware]:
+    """Lets a product's own pages follow flags and report; they still need a token."""
+    if not origins:
+        return []
+    headers = ["authorization", "content-type"]
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=headers,
+        )
+    ]
 
 
 def dashboard_routes(folder: Path | None) -> list[BaseRoute]:

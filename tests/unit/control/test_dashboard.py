@@ -1,0 +1,130 @@
+"""The pages, and what they are told; without a build the plain status page is there."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from crossfade.control import app
+from crossfade.control.dashboard import client_config
+from crossfade.local.keys import new_secret
+from crossfade.settings import Settings
+from tests.unit.control.conftest import INSTANCE, Running
+
+NOW_US = 1_700_000_000_000_000
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "dashboard"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("operations")
+    (folder / "departures.html").write_text("departures")
+    (folder / "assets" / "index-abc.js").write_text("export {}")
+    monkeypatch.setattr(app, "bundled_dashboard", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+async def http(running: Running) -> AsyncIterator[httpx.AsyncClient]:
+    hub = {"url": "wss://hub.example:8443/events"}
+    async with (
+        running(websocket=hub) as (server, _, _),
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        yield client
+
+
+@pytest.mark.usefixtures("built")
+async def test_pages_need_no_token_and_may_talk_to_their_own_transports(
+    http: httpx.AsyncClient,
+) -> None:
+    answer = await http.get("/")
+    assert (answer.status_code, answer.text) == (200, "operations")
+    policy = answer.headers["content-security-policy"]
+    assert "connect-src 'self' wss://hub.example:8443;" in policy
+    assert "default-src 'self'" in policy
+    assert answer.headers["cache-control"] == "no-cache"
+    assert (await http.get("/departures")).text == "departures"
+    assert "Crossfade" in (await http.get("/plain")).text
+
+
+@pytest.mark.usefixtures("built")
+async def test_files_with_a_hash_in_their_name_are_kept_for_good(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/assets/index-abc.js")
+    assert "immutable" in answer.headers["cache-control"]
+    gone = await http.get("/assets/index-old.js")
+    assert gone.status_code == 404
+    assert "immutable" not in gone.headers.get("cache-control", "")
+    assert (await http.get("/assets/../index.html")).status_code == 404
+
+
+async def test_without_a_build_there_is_the_plain_page(
+    monkeypatch: pytest.MonkeyPatch, running: Running
+) -> None:
+    monkeypatch.setattr(app, "bundled_dashboard", lambda: None)
+    async with running() as (server, _, _), httpx.AsyncClient(base_url=server.url) as client:
+        assert "crossfade status" in (await client.get("/")).text
+        assert (await client.get("/departures")).status_code == 404
+
+
+async def test_the_configuration_needs_a_token(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/v1/client-config")).status_code == 401
+    headers = {"authorization": f"Bearer {INSTANCE}"}
+    answer = await http.get("/v1/client-config", headers=headers)
+    assert answer.json()["websocket"]["url"] == "wss://hub.example:8443/events"
+    assert answer.json()["supabase"] is None
+
+
+async def test_other_origins_may_call_only_when_they_are_named(running: Running) -> None:
+    ours = {"origin": "https://board.example"}
+    async with running() as (server, _, _), httpx.AsyncClient(base_url=server.url) as client:
+        answer = await client.get("/healthz", headers=ours)
+        assert "access-control-allow-origin" not in answer.headers
+    origins: dict[str, Any] = {"control": {"origins": ["https://board.example"]}}
+    async with (
+        running(**origins) as (server, _, _),
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        answer = await client.get("/healthz", headers=ours)
+        assert answer.headers["access-control-allow-origin"] == "https://board.example"
+        other = await client.get("/healthz", headers={"origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_supabase_token_is_minted_where_the_secret_is_known() -> None:
+    secret = new_secret()
+    settings = Settings.model_validate(
+        {
+            "supabase": {"url": "http://127.0.0.1:9", "anon_key": "anon", "access_token": "given"},
+            "stack": {"jwt_secret": secret},
+        }
+    )
+    found = client_config(settings, NOW_US)["supabase"]
+    claims = jwt.decode(
+        found["access_token"], secret, algorithms=["HS256"], options={"verify_exp": False}
+    )
+    assert claims["role"] == "authenticated"
+    assert claims["exp"] * 1_000_000 == found["expires_at_us"] == NOW_US + 3_600_000_000
+
+
+def test_else_the_configured_token_is_handed_on_and_the_service_key_never() -> None:
+    settings = Settings.model_validate(
+        {
+            "supabase": {
+                "url": "https://project.example",
+                "anon_key": "anon",
+                "access_token": "given",
+                "service_role_key": "secret-of-the-server",
+            },
+            "prefect": {"api_url": "http://127.0.0.1:4200/api"},
+        }
+    )
+    found = client_config(settings, NOW_US)
+    assert found["supabase"]["access_token"] == "given"
+    assert found["supabase"]["expires_at_us"] is None
+    assert found["prefect_url"] == "http://127.0.0.1:4200"
+    assert "secret-of-the-server" not in str(found)
