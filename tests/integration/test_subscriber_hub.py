@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from crossfade.adapters.memory import MemoryEventStore, MemoryReporter
 from crossfade.core.continuity import Lost
-from crossfade.core.event import Event
+from crossfade.core.event import Event, Stream
 from crossfade.core.sequencer import Start
 from crossfade.core.telemetry import Role
 from crossfade.errors import Closed, UsageError
@@ -207,7 +207,7 @@ async def test_i5_with_everything_else_dead_events_arrive_over_websocket(tmp_pat
 
 
 async def test_i2_a_range_that_no_store_holds_is_told_in_its_place(tmp_path: Path) -> None:
-    told: list[Lost] = []
+    told: list[tuple[Lost, dict[Stream, int]]] = []
     heads = [["app", 1, "critical", 0, 9, 10]]
     async with (
         Hub(WebSocketSettings(url="ws://127.0.0.1:0", token=SecretStr("t"), heads_s=0.1)) as hub,
@@ -216,14 +216,18 @@ async def test_i2_a_range_that_no_store_holds_is_told_in_its_place(tmp_path: Pat
         await publisher.publish(*(make_event(n) for n in range(10, 13)), heads=heads)
         stream = make_event(1).stream
         settings = make_settings(tmp_path, websocket={"url": hub.url})
-        async with Subscriber(
-            settings, topics=["critical"], positions={stream: 3}, on_lost=told.append
-        ) as subscriber:
+
+        def lost(one: Lost) -> None:
+            told.append((one, subscriber.positions()))
+
+        subscriber = Subscriber(settings, topics=["critical"], positions={stream: 3}, on_lost=lost)
+        async with subscriber:
             asked = await publisher.next("fill")
             assert (asked["first"], asked["last"]) == (3, 9)
             await publisher.send("filled", request=asked["request"], events=[], floor=10, head=12)
             first = await anext(aiter(subscriber))
-            assert told == [Lost(stream, 3, 9, "retention")]
+            # While it is being told, its position has not moved.
+            assert told == [(Lost(stream, 3, 9, "retention"), {stream: 3})]
             assert subscriber.positions() == {stream: 10}
             assert first == make_event(10)
             assert subscriber.continuity()["app"].lost_events == 7
