@@ -7,9 +7,10 @@ without the seconds of imports: a flow run of the embedded stack starts in 0.2 s
 2 to 8 s. Whoever can write to the socket can run code as this user: it belongs in a folder
 that only its owner can enter.
 
-A forked child has only the thread that forked, so this process must have no other one
-(Linux only: macOS's own libraries do not bear it); it refuses to serve otherwise, and
-clients then start their module themselves.
+Until the imports are done, which have low priority (they compete with a stack that is
+starting), nobody listens and clients start their module themselves. A forked child has only
+the thread that forked, so this process must have no other one (Linux only: macOS's own
+libraries do not bear it); it refuses to serve otherwise.
 """
 
 import argparse
@@ -36,6 +37,7 @@ MAX_PATH_BYTES = 100
 """Longest path that a socket may have everywhere (Linux: 107, macOS: 103)."""
 
 _LOOK_S = 1.0
+_NICE = 10
 _REQUEST_S = 5.0
 _MAX_REQUEST_BYTES = 4_000_000
 _log = structlog.get_logger("crossfade.warm")
@@ -57,17 +59,18 @@ def client_command(path: Path, module: str) -> list[str]:
 
 
 class WarmServer:
-    """Listens from its making on; ``serve`` begins to fork.
+    """Forks children for whoever connects to a socket.
 
     Args:
         path: of the socket; a former one is replaced.
+        parent: the process whose end ends this one.
 
     Raises:
         OSError: the socket can not be made.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._parent = os.getppid()
+    def __init__(self, path: Path, parent: int) -> None:
+        self._parent = parent
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path.unlink(missing_ok=True)
         former = os.umask(0o177)
@@ -75,13 +78,8 @@ class WarmServer:
             self._listener.bind(os.fspath(path))
         finally:
             os.umask(former)
-        # Clients that come while we import wait here.
         self._listener.listen(64)
         self._children: dict[int, socket.socket] = {}
-
-    def close(self) -> None:
-        """Stop listening; children go on."""
-        self._listener.close()
 
     def serve(self) -> Job | None:
         """Fork children for clients until the parent process is gone or SIGTERM comes.
@@ -204,28 +202,45 @@ def main() -> None:
     parser.add_argument("--preload", help="module:function called once, after the imports")
     parser.add_argument("--in-child", help="module:function called first in every child")
     options = parser.parse_args()
-    server = WarmServer(options.socket)
+    parent = os.getppid()
     began = time.monotonic()
-    for name in options.modules:
-        importlib.import_module(name)
-    if options.preload:
-        _function(options.preload)()
+    _import_with_low_priority(options.modules, options.preload)
     in_child = _function(options.in_child) if options.in_child else None
     others = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
     if others:
-        server.close()
         sys.exit(f"warm: can not fork beside other threads: {', '.join(others)}")
     # What is there now is kept for good: no child shall copy it by counting references.
     gc.collect()
     gc.freeze()
     _log.info("warm", after_s=round(time.monotonic() - began, 1))
-    job = server.serve()
+    job = WarmServer(options.socket, parent).serve()
     if job is None:
         return
     if in_child is not None:
         in_child()
     sys.argv[1:] = job.arguments
     runpy.run_module(job.module, run_name="__main__", alter_sys=True)
+
+
+def _import_with_low_priority(modules: list[str], preload: str | None) -> None:
+    """Import in a thread of its own: on Linux a thread has its own niceness, and it ends."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        try:
+            for name in modules:
+                importlib.import_module(name)
+            if preload:
+                _function(preload)()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="imports")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
 
 
 def _function(place: str) -> Any:

@@ -48,7 +48,7 @@ def main() -> None:
     except OSError:
         line = b""
     if not line:
-        # It ended while it imported: nothing was started.
+        # It ended, or turned us away, before it forked: nothing was started.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         _run_here(module, arguments)
         return

@@ -76,5 +76,14 @@ async def test_deploy_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         )
 
 
-def test_prefect_file_is_the_checkouts() -> None:
+def test_prefect_file_is_the_checkouts_or_the_bundles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert prefect.prefect_file() == Path(__file__).parents[3] / "prefect.yaml"
+    package = tmp_path / "site-packages" / "crossfade"
+    (package / "_bundle").mkdir(parents=True)
+    monkeypatch.setattr(prefect.resources, "files", lambda name: package)
+    with pytest.raises(StackError, match=r"prefect\.yaml is neither"):
+        prefect.prefect_file()
+    (package / "_bundle" / "prefect.yaml").touch()
+    assert prefect.prefect_file() == package / "_bundle" / "prefect.yaml"

@@ -196,10 +196,8 @@ def test_a_server_that_can_not_import_serves_nobody(warm: Warm) -> None:
          "--import", "nothing_of_this_name"],
         env=warm.environment, stderr=subprocess.PIPE,
     )  # fmt: skip
-    until(other.exists)
-    client = warm.client("exit", socket=other)
-    assert client.wait(WAIT_S) == 7
     _, err = server.communicate(timeout=WAIT_S)
+    assert warm.client("exit", socket=other).wait(WAIT_S) == 7
     assert server.returncode == 1
     assert b"nothing_of_this_name" in err
 
@@ -246,6 +244,14 @@ def test_it_goes_when_its_parent_goes(warm: Warm) -> None:
     until(lambda: not runs(server))
     with contextlib.suppress(ProcessLookupError):
         os.kill(server, signal.SIGKILL)
+
+
+def test_the_imports_low_priority_is_not_the_childrens(warm: Warm) -> None:
+    client = warm.client("wait")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, first_line(client)["pid"]) == own
+    client.terminate()
+    client.wait(WAIT_S)
 
 
 def test_only_the_owner_can_ask(warm: Warm) -> None:
