@@ -14,7 +14,7 @@ import pytest
 pytestmark = [pytest.mark.e2e, pytest.mark.stack, pytest.mark.xdist_group("demo")]
 
 RUN_S = 400
-FEW = ("--limit", "2500", "--rate", "50", "--soak", "3")
+FEW = ("--limit", "4000", "--rate", "100", "--soak", "2")
 FAULTS = ("missing", "duplicated", "altered", "out_of_order", "unexpected")
 
 
@@ -50,7 +50,7 @@ def test_a_whole_migration_with_an_outage_is_proven(tmp_path: Path) -> None:
     status, output, report = demo(tmp_path, *FEW)
     last = output.rstrip().splitlines()[-1]
     assert status == 0, output
-    assert last.startswith("PROVEN: 2,500 events moved to Supabase Realtime in 3 weeks")
+    assert last.startswith("PROVEN: 4,000 events moved to Supabase Realtime in 3 weeks")
     assert report["outcome"] == "proven"
     assert report["findings"] == report["failures"] == []
 
@@ -60,7 +60,7 @@ def test_a_whole_migration_with_an_outage_is_proven(tmp_path: Path) -> None:
         assert figures["expected"] == figures["delivered"] > 0, name
         assert [figures[fault] for fault in FAULTS] == [0] * 5, name
     for name in ("journal", "websocket", "supabase"):
-        assert report["stores"][name]["expected"] == 2_500
+        assert report["stores"][name]["expected"] == 4_000
     follows = [one["follows"] for one in report["subscribers"].values()]
     assert follows[:2] == ["everything"] * 2
     assert all(one.startswith("key ") for one in follows[2:])
@@ -93,7 +93,7 @@ def test_a_whole_migration_with_an_outage_is_proven(tmp_path: Path) -> None:
     assert min(outage["delivered_during"][f"everything-{n}"] for n in (1, 2)) > 0
     for store in ("journal", "websocket", "supabase"):
         assert report["reconciliation"]["stores"][store]["present"] > 0
-        assert report["rows"]["websocket"] == 2_500
+        assert report["rows"]["websocket"] == 4_000
 
 
 @pytest.mark.timeout(RUN_S + 20)
