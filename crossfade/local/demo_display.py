@@ -24,7 +24,6 @@ class Figures:
     published: int = 0
     delivered: dict[str, int] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
-    doing: str = "starting"
 
 
 class DemoDisplay:
@@ -60,10 +59,8 @@ class DemoDisplay:
 
     def say(self, text: str, style: str = "") -> None:
         """Tell what happened: one line that stays."""
-        line = Text(f"{self._elapsed():6.1f} s  ", style="dim")
-        line.append(text, style=style)
+        line = Text.assemble((f"{self._elapsed():6.1f} s  ", "dim"), (text, style))
         self._console.print(line, soft_wrap=True)
-        self._figures.doing = text
 
     def tick(self) -> None:
         """Something changed; without a terminal a line is due every few seconds."""
@@ -80,6 +77,8 @@ class DemoDisplay:
 
     def _line(self) -> str:
         figures = self._figures
+        if not figures.status:
+            return "the stack starts"
         rollout = figures.status.get("rollout") or {}
         where = ""
         if rollout:
