@@ -69,7 +69,7 @@ export class HubTransport implements FillSource {
   #subscribed = 0;
   #answered = false;
   #lent: ReturnType<typeof setTimeout> | undefined;
-  readonly #welcomes: (() => void)[] = [];
+  #borrowers: { resolve(): void; reject(error: Error): void }[] = [];
 
   constructor(options: HubOptions) {
     this.#options = options;
@@ -122,7 +122,9 @@ export class HubTransport implements FillSource {
     if (phase === "waiting" || phase === "refused") {
       return Promise.reject(new Error(`hub: ${this.#state.error}`));
     }
-    const welcome = new Promise<void>((resolve) => this.#welcomes.push(resolve));
+    const welcome = new Promise<void>((resolve, reject) => {
+      this.#borrowers.push({ resolve, reject });
+    });
     if (phase === "idle") this.#connect();
     return within(welcome, FILL_TIMEOUT_MS, "hub");
   }
@@ -208,7 +210,7 @@ export class HubTransport implements FillSource {
         clearTimeout(this.#deadline);
         this.#connections++;
         this.#welcomed = true;
-        this.#welcomes.splice(0).forEach((go) => go());
+        for (const borrower of this.#borrowers.splice(0)) borrower.resolve();
         listener.meet(decodeHeads(frame));
         if (this.#coverage.size) this.#subscribe();
         else this.#lend();
@@ -309,8 +311,10 @@ export class HubTransport implements FillSource {
     this.#socket = null;
     socket?.close();
     if (socket !== null) this.#options.listener.left("websocket");
-    for (const waiting of this.#fills.values()) waiting.reject(new Error(`hub: ${reason}`));
+    const error = new Error(`hub: ${reason}`);
+    for (const waiting of [...this.#fills.values(), ...this.#borrowers]) waiting.reject(error);
     this.#fills.clear();
+    this.#borrowers = [];
   }
 
   #change(part: Partial<TransportState>): void {
