@@ -185,6 +185,21 @@ describe("the subscriber", () => {
     expect(sequences(0)).toEqual([11, 12]);
   });
 
+  test("what Realtime brings of partitions that it does not serve is not for this page", async () => {
+    start();
+    const socket = await hubJoins(10, 20);
+    flags.set(flagsAt(2, 50, 2));
+    await vi.advanceTimersByTimeAsync(150);
+    FakeSupabase.last.of(TOPIC).tell("SUBSCRIBED");
+    realtimeBrings("heads", { heads: rows(10, 20) });
+    await vi.advanceTimersByTimeAsync(150);
+    expect(state?.serving).toEqual({ websocket: 1, realtime: 1 });
+    realtimeBrings("events", { events: [eventAt(one, 11), eventAt(two, 21)] });
+    expect(got).toHaveLength(1);
+    socket.say("events", { events: [eventAt(one, 11), eventAt(two, 21)] });
+    expect(got).toHaveLength(2);
+  });
+
   test("an altered event is left out and asked for", async () => {
     start();
     const socket = await hubJoins(10, 20);

@@ -100,6 +100,17 @@ describe("the switch", () => {
     expect(moving.wanted("realtime").get(TOPIC)?.size).toBe(4);
   });
 
+  test("new flags behind a cut let the drain come to its end", () => {
+    const { moving, sequencer } = onRealtime();
+    moving.flags(flagsAt(2, 100), 300, 0);
+    step(moving, sequencer, 300);
+    expect(moving.wanted("websocket").get(TOPIC)?.size).toBe(4);
+    moving.heard("realtime", every, 200 + pace.drainMs);
+    step(moving, sequencer, 200 + pace.drainMs);
+    expect(moving.wanted("websocket").size).toBe(0);
+    expect(moving.applied).toBe(2);
+  });
+
   test("a deaf Realtime falls back at once, and comes back after a pause", () => {
     const { moving, sequencer } = onRealtime();
     const facts = step(moving, sequencer, 200 + pace.deafMs + 1);
