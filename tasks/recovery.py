@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prefect import task
@@ -43,19 +43,22 @@ async def take_back(
     ``incident`` was opened by a command that lowered the flags, so it is only looked up: one
     that was told late (Prefect was away) must not take back an attempt that came after it.
     """
+    me = f"{actor()} for {by}" if by else actor()
     async with control() as client:
         rollout = await client.rollout()
-        if rollout is not None and not incident:
-            rollout = await client.command(
-                "rollback",
-                actor=f"{actor()} for {by}" if by else actor(),
-                reason=reason,
-                scope=scope,
-                to=to,
-            )
+        if rollout is not None and not incident and not _has_asked(await client.incidents(), me):
+            rollout = await client.command("rollback", actor=me, reason=reason, scope=scope, to=to)
     if rollout is None or rollout["phase"] != "rolling_back":
         return None
     return rollout if not incident or rollout["incident_id"] == incident else None
+
+
+def _has_asked(incidents: Iterable[Mapping[str, Any]], me: str) -> bool:
+    """Whether this run gave its command before it was killed and started again."""
+    return any(
+        one.get("opened_by") == me or any(part.get("actor") == me for part in one["changes"])
+        for one in incidents
+    )
 
 
 @task(

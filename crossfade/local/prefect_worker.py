@@ -28,6 +28,7 @@ __all__ = ["main", "recover"]
 
 _PATIENCE_S = 60.0
 _RETRY_S = 0.25
+_STARTED = ("RUNNING", "PAUSED", "CANCELLING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 _GOES_ON = ("rollout-week", "rollback", "backfill")
 _log = structlog.get_logger("crossfade.prefect")
 
@@ -35,31 +36,52 @@ _log = structlog.get_logger("crossfade.prefect")
 async def recover(api: PrefectApi, runs_process: Callable[[int], bool]) -> list[str]:
     """Put orphaned runs back on the schedule, or mark them as crashed; returns their names.
 
+    So are runs of the flows that must go on whose end was the end of the stack: a worker
+    that is asked to end takes its runs along, and Prefect calls them crashed. Only the last
+    run of a deployment is: what it was about may have been done since by another. Running
+    such a flow again is harmless, because it reads the rollout's row first.
+
     Args:
         runs_process: whether a flow run's process of this number still runs.
     """
     found = []
-    for run in await api.runs(states=("RUNNING", "PENDING", "CANCELLING")):
-        pid = _process_of(run)
-        if pid is not None and runs_process(pid):
-            continue
-        state = str(run["state_type"])
-        if state == "PENDING" and pid is None:
-            # Taken by the former worker and never started.
-            kind, message = "SCHEDULED", "its worker was gone before it started"
-        elif state == "CANCELLING":
-            kind, message = "CANCELLED", "its process was gone when it was cancelled"
-        elif (await api.flow_name(str(run["flow_id"]))) in _GOES_ON:
-            kind, message = "SCHEDULED", "its process was gone; it goes on from the rollout's row"
-        else:
-            kind, message = "CRASHED", "its process was gone when the worker started"
+    flows: dict[str, str] = {}
+
+    async def goes_on(run: Mapping[str, Any]) -> bool:
+        identity = str(run["flow_id"])
+        if identity not in flows:
+            flows[identity] = await api.flow_name(identity)
+        return flows[identity] in _GOES_ON
+
+    async def becomes(run: Mapping[str, Any], kind: str, message: str) -> None:
         try:
             await api.set_state(str(run["id"]), kind, message)
         except Refused as error:
             _log.warning("an orphaned run stays as it is", run=run["name"], reason=str(error))
-            continue
+            return
         found.append(str(run["name"]))
-        _log.info("orphaned run", run=run["name"], was=state, now=kind)
+        _log.info("orphaned run", run=run["name"], was=run["state_type"], now=kind)
+
+    for run in await api.runs(states=("RUNNING", "PENDING", "CANCELLING")):
+        pid = _process_of(run)
+        if pid is not None and runs_process(pid):
+            continue
+        match str(run["state_type"]):
+            case "PENDING" if pid is None:
+                # Taken by the former worker and never started.
+                await becomes(run, "SCHEDULED", "its worker was gone before it started")
+            case "CANCELLING":
+                await becomes(run, "CANCELLED", "its process was gone when it was cancelled")
+            case _ if await goes_on(run):
+                await becomes(run, "SCHEDULED", "its process was gone; it goes on")
+            case _:
+                await becomes(run, "CRASHED", "its process was gone when the worker started")
+    seen: set[str] = set()
+    for run in await api.runs(states=_STARTED):
+        deployment = str(run["deployment_id"])
+        if run["state_type"] == "CRASHED" and deployment not in seen and await goes_on(run):
+            await becomes(run, "SCHEDULED", "it had crashed, perhaps with its worker; it goes on")
+        seen.add(deployment)
     return found
 
 

@@ -28,6 +28,7 @@ class FakeApi:
         if run_id == self.refuses:
             raise Refused("no")
         self.states[run_id] = kind
+        next(run for run in self.rows if run["id"] == run_id)["state_type"] = kind
 
 
 def run(name: str, flow: str, state: str, pid: str | None) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def run(name: str, flow: str, state: str, pid: str | None) -> dict[str, Any]:
         "id": name,
         "name": name,
         "flow_id": flow,
+        "deployment_id": f"{flow}-1",
         "state_type": state,
         "infrastructure_pid": pid,
     }
@@ -57,6 +59,10 @@ async def recovered(api: FakeApi) -> list[str]:
         ("report", "RUNNING", "2", "CRASHED"),
         ("validate", "PENDING", None, "SCHEDULED"),
         ("rollout-week", "CANCELLING", "2", "CANCELLED"),
+        ("rollout-week", "CRASHED", "2", "SCHEDULED"),
+        ("rollback", "CRASHED", None, "SCHEDULED"),
+        ("validate", "CRASHED", "2", None),
+        ("rollout-week", "FAILED", "2", None),
         ("rollout-week", "PAUSED", None, None),
         ("rollout-week", "SCHEDULED", None, None),
     ],
@@ -75,3 +81,17 @@ async def test_a_refusal_does_not_stop_the_others() -> None:
         refuses="one",
     )
     assert await recovered(api) == ["two"]
+
+
+@pytest.mark.parametrize("later", ["COMPLETED", "CANCELLED", "FAILED", "PAUSED", "CRASHED"])
+async def test_a_crash_that_another_run_came_after_is_over(later: str) -> None:
+    api = FakeApi(
+        run("second", "rollback", later, None),
+        run("first", "rollback", "CRASHED", None),
+        run("other", "rollout-week", "CRASHED", None),
+    )
+    expected = {"other": "SCHEDULED"}
+    if later == "CRASHED":
+        expected["second"] = "SCHEDULED"
+    await recovered(api)
+    assert api.states == expected

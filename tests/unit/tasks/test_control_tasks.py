@@ -36,6 +36,9 @@ class Client:
     async def rollout(self) -> Any:
         return self._next("rollout")
 
+    async def incidents(self) -> Any:
+        return self._next("incidents") if "incidents" in self.answers else []
+
     async def command(self, verb: str, **fields: Any) -> Any:
         self.commands.append((verb, fields))
         return self._next("command")
@@ -107,6 +110,24 @@ async def test_take_back_on_demand_commands(serve: Callable[[Client], Client]) -
     )  # fmt: skip
     assert fields["actor"].startswith("flow-run:")
     assert fields["actor"].endswith(" for Ada")
+
+
+@pytest.mark.parametrize(
+    "incident",
+    [
+        {"opened_by": "flow-run:local for Ada", "changes": []},
+        {"opened_by": "monitor", "changes": [{"actor": "flow-run:local for Ada"}]},
+    ],
+)
+@pytest.mark.parametrize(("phase", "goes_on"), [("rolling_back", True), ("soaking", False)])
+async def test_a_run_that_is_started_again_does_not_command_again(
+    serve: Callable[[Client], Client], incident: dict[str, Any], phase: str, goes_on: bool
+) -> None:
+    rollout = {**ROLLING, "phase": phase}
+    client = serve(Client(rollout=[rollout], incidents=[[incident]]))
+    found = await recovery.take_back.fn("worried", None, 0.0, "Ada", None)
+    assert (found is not None) is goes_on
+    assert client.commands == []
 
 
 @pytest.mark.parametrize(
