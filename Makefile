@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Prefect keeps nothing in the user's home on our account.
-export PREFECT_HOME ?= $(CURDIR)/.crossfade/prefect-home
 
 .PHONY: help demo test lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser
 .DEFAULT_GOAL := help

@@ -5,12 +5,25 @@ or topics of their own. ``database_url`` is a fresh migrated database per test (
 ``fresh_project`` a stand-in of its own (about a second), for tests that break it.
 """
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.services import Postgres, Project, running_postgres, running_project
+# Prefect makes its home folder when it is imported; a test run has nothing to do with the user's.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="crossfade-prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+
+from tests.services import (  # noqa: E402
+    Postgres,
+    Project,
+    running_postgres,
+    running_project,
+)
 
 
 @pytest.fixture(scope="session")
