@@ -82,6 +82,7 @@ class Tap:
         self._covers_from: dict[str, int | None] = {WEBSOCKET: None, REALTIME: None}
         self._pairs: OrderedDict[Position, tuple[str, float | None]] = OrderedDict()
         self._catching_up: dict[Position, Event] = {}
+        self._reported_ms = self._clock.monotonic_ms()
         self._flags: FlagSource
         self._recording: Recording
         self._sequencer: Sequencer
@@ -171,7 +172,11 @@ class Tap:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._failed.cancel()
-        await self._exits.aclose()
+        try:
+            if self._reporter is not None:
+                await send(self._reporter, self._report())
+        finally:
+            await self._exits.aclose()
 
     async def _wire(self) -> None:
         settings = self._settings
@@ -286,14 +291,14 @@ class Tap:
         return fresh
 
     async def _report_every_second(self, reporter: Reporter) -> None:
-        reported_ms = self._clock.monotonic_ms()
         while True:
             await asyncio.sleep(REPORT_S)
-            now_ms = self._clock.monotonic_ms()
-            await send(reporter, self._report(now_ms, float(now_ms - reported_ms)))
-            reported_ms = now_ms
+            await send(reporter, self._report())
 
-    def _report(self, now_ms: int, interval_ms: float) -> Report:
+    def _report(self) -> Report:
+        now_ms = self._clock.monotonic_ms()
+        interval_ms = float(now_ms - self._reported_ms)
+        self._reported_ms = now_ms
         categories, self._categories = self._categories, Counter()
         for via, connections in self._transports.connections().items():
             self._counts[via].connections = connections

@@ -149,7 +149,7 @@ class Consumer:
         await self.subscriber.close()
         await self._task
 
-    async def all_of(self, expected: list[Event], timeout_s: float = 30.0) -> None:
+    async def all_of(self, expected: list[Event], timeout_s: float = 60.0) -> None:
         """Wait for as many events; then they must be these, each once and in order."""
         await wait_for(lambda: len(self.events) >= len(expected), timeout_s)
         assert in_order(self.events) == in_order(expected)
@@ -163,7 +163,7 @@ def in_order(events: list[Event]) -> dict[Any, list[Any]]:
     return found
 
 
-async def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+async def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Poll until ``condition`` holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - polled on purpose

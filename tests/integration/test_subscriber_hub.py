@@ -22,6 +22,8 @@ from tests.integration.publishers import make_settings
 from tests.integration.raw_client import RawClient, make_event
 from tests.integration.scene import Consumer, Scene, in_order, wait_for
 
+pytestmark = pytest.mark.timeout(150)
+
 
 async def test_a_killed_hub_loses_nothing(tmp_path: Path) -> None:
     async with (
@@ -71,7 +73,7 @@ async def test_a_slow_consumer_holds_a_bounded_queue_and_loses_nothing(tmp_path:
                 {"type": "made", "data": {"n": n, "filler": filler}, "key": f"k{n % 8}"}
                 for n in range(start, start + 250)
             )
-        await wait_for(lambda: len(events) >= 3_000, 50)
+        await wait_for(lambda: len(events) >= 3_000, 100)
         assert in_order(events) == in_order(scene.published)
         # The limit, one frame (150 kB are 28 events), what the buffer held, one page of a fill.
         assert deepest <= 50 + 28 + 100 + 28

@@ -20,6 +20,8 @@ from tests.integration.hub_process import HubProcess
 from tests.integration.scene import Scene, wait_for
 from tests.services import ROOT, Project
 
+pytestmark = pytest.mark.timeout(150)
+
 
 def recorded(path: Path, transport: str) -> list[tuple[object, ...]]:
     """What was delivered by a transport, in the order of arrival."""
@@ -74,6 +76,7 @@ async def test_both_transports_are_recorded_whatever_the_flags_serve(
             await wait_for(lambda: tap.recorded >= 240)
             await wait_for(lambda: len(coverage(path, "realtime")) == 1)
             await wait_for(lambda: any(one.flag_version == 3 for one in reporter.reports))
+        # The last report is made at the end.
         expected = sorted(rows(scene.published))
         assert sorted(recorded(path, "websocket")) == expected
         assert sorted(recorded(path, "realtime")) == expected
