@@ -18,6 +18,7 @@ import orjson
 from crossfade.errors import StackError, UsageError
 from crossfade.local.addresses import choose_ports
 from crossfade.local.postgres import Postgres
+from crossfade.local.project import check_project
 from crossfade.local.services import SERVICES, Services
 from crossfade.local.stack_settings import (
     Secrets,
@@ -44,7 +45,8 @@ class Stack:
 
     Raises (on entering):
         PortTaken: a fixed port is in use; nothing was started or written.
-        UsageError: another stack runs in this folder, or an unknown service is left out.
+        UsageError: another stack runs in this folder, an unknown service is left out, or the
+            Supabase project can not be used as it is.
         SettingsError: a Supabase project is named but a key of it is missing.
         StackError: a service did not start; names its log. Nothing is left running.
     """
@@ -141,6 +143,8 @@ class Stack:
         return supervisor, services
 
     async def _start(self, supervisor: Supervisor, services: Services) -> None:
+        if self._base.supabase.url:
+            await check_project(self.settings.supabase)
         # Deploying waits for the server by itself: both at once saves its imports' seconds.
         work = [asyncio.create_task(supervisor.start())]
         if {"prefect", "worker"}.isdisjoint(self._without):

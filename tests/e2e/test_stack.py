@@ -33,7 +33,13 @@ START_S = 60.0
 class Up:
     """One ``crossfade up`` in a state folder."""
 
-    def __init__(self, state: Path, *arguments: str, output: str = "out") -> None:
+    def __init__(
+        self,
+        state: Path,
+        *arguments: str,
+        output: str = "out",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.state = state
         self.output = state.with_suffix(f".{output}")
         command = [sys.executable, "-m", "crossfade.cli", "up", "--state", str(state)]
@@ -43,7 +49,8 @@ class Up:
                 stdout=output_file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={k: v for k, v in os.environ.items() if not k.startswith("SUPABASE_")},
+                env={k: v for k, v in os.environ.items() if not k.startswith("SUPABASE_")}
+                | (environment or {}),
                 start_new_session=True,
             )
 
@@ -146,6 +153,37 @@ def test_two_stacks_side_by_side_and_nothing_left_of_either(
     assert two.end(signal.SIGKILL) == -signal.SIGKILL
     assert gone(families[1])
     assert not (two.state / "stack.json").exists()
+
+
+def test_a_project_of_ones_own_is_used_instead_of_the_stand_in(
+    stacks: list[Up], tmp_path: Path
+) -> None:
+    # The project is another stack's stand-in.
+    bare = [part for name in ("hub", "control", "tap") for part in ("--without", name)]
+    stacks.append(Up(tmp_path / "project", *bare))
+    project = stacks[0].ready()["supabase"]
+    environment = {
+        "SUPABASE_URL": project["url"],
+        "SUPABASE_ANON_KEY": project["anon_key"],
+        "SUPABASE_SERVICE_ROLE_KEY": project["service_role_key"],
+    }
+    stacks.append(Up(tmp_path / "own", environment=environment))
+    described = stacks[1].ready()
+    assert set(described["services"]) == {"hub", "control", "tap"}
+    assert described["supabase"]["url"] == project["url"]
+
+    wrong = {**environment, "SUPABASE_SERVICE_ROLE_KEY": project["anon_key"][:-3] + "xyz"}
+    for number, (given, reason) in enumerate(
+        [
+            (wrong, "the service role's key is refused"),
+            ({"SUPABASE_URL": project["url"]}, "supabase.anon_key: needed with supabase.url"),
+            ({**environment, "SUPABASE_URL": "http://127.0.0.1:9"}, "no answer"),
+        ]
+    ):
+        refused = Up(tmp_path / f"refused-{number}", environment=given)
+        assert refused.process.wait(timeout=30) == 2
+        assert reason in refused.text
+    stacks[1].end(signal.SIGTERM)
 
 
 def test_a_service_that_dies_ends_the_stack_and_names_its_log(
