@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from crossfade.core.event import from_wire
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
 
@@ -103,3 +104,12 @@ def test_heads_never_go_down_and_are_sent_per_topic(database: Database) -> None:
         ("crossfade:debug", [["app", 1, "debug", 0, 5, 1]]),
     ]
     assert all(frame["at_us"] > 1_700_000_000_000_000 for *_, frame, _ in frames)
+
+
+def test_the_time_of_commit_travels_with_what_was_offered_with_it(database: Database) -> None:
+    told, untold = make_event(1)._replace(committed_us=1_700_000_000_123_456), make_event(2)
+    # Twins in one batch are one event, with one time.
+    database.ingest([told, told, untold])
+    ((_, _, frame, _),) = database.frames()
+    assert [one.get("committed") for one in frame["events"]] == [1_700_000_000_123_456, None]
+    assert [from_wire(one) for one in frame["events"]] == [told, untold]
