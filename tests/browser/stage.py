@@ -41,13 +41,23 @@ _PASSED = {
 class Stage:
     """The stack with a publisher; every method may be called from the test's thread."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        events: Iterator[dict[str, Any]] | None = None,
+        without: frozenset[str] = frozenset({"prefect", "worker", "tap"}),
+        base: Settings | None = None,
+    ) -> None:
         self._folder = folder
+        self._without = without
+        self._base = base or Settings.model_validate(
+            {"publisher": {"source": "flights/nyc"}, "rollout": {"name": "flights"}}
+        )
+        self._events = events or (_event(number) for number in itertools.count())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stage", daemon=True)
         self._task: asyncio.Task[None] | None = None
         self._rate = 0.0
-        self._numbers = itertools.count()
         self.published: list[Event] = []
 
     # -- life --------------------------------------------------------------------------------
@@ -65,11 +75,7 @@ class Stage:
             self._loop.close()
 
     async def _start(self) -> None:
-        base = Settings.model_validate(
-            {"publisher": {"source": "flights/nyc"}, "rollout": {"name": "flights"}}
-        )
-        without = frozenset({"prefect", "worker", "tap"})
-        self.stack = await Stack(base, self._folder, without=without).__aenter__()
+        self.stack = await Stack(self._base, self._folder, without=self._without).__aenter__()
         self.settings = load_settings(self.stack.paths.settings)
         self.publisher = await Publisher(self.settings).__aenter__()
         self._task = asyncio.create_task(self._publish_on())
@@ -99,7 +105,7 @@ class Stage:
             owed, before = owed + (now - before) * self._rate, now
             count, owed = int(owed), owed - int(owed)
             if count:
-                batch = [_event(next(self._numbers)) for _ in range(count)]
+                batch = list(itertools.islice(self._events, count))
                 self.published += await self.publisher.publish_many(batch)
 
     def heads(self) -> dict[Stream, int]:
@@ -155,10 +161,10 @@ class Stage:
         found: dict[str, Any] = self.ask("/v1/rollout/commands", body)
         return found
 
-    def begin(self, *percents: float) -> None:
+    def begin(self, *percents: float, **stage: Any) -> None:
         """Start a rollout with one stage for each percentage; nobody is served yet."""
         stages = [
-            {"name": f"week-{number}", "percent": {"*": percent}, "soak_s": 600.0}
+            {"name": f"week-{number}", "percent": {"*": percent}, "soak_s": 600.0, **stage}
             for number, percent in enumerate(percents, 1)
         ]
         plan = {"name": "flights", "stages": stages}

@@ -9,6 +9,7 @@ import { Badge, lostRow } from "../badge.js";
 import { connect } from "../connection.js";
 import { byId, fill, h, keyed, setText } from "../dom.js";
 import { count, plural } from "../format.js";
+import { drawing } from "../frames.js";
 import { measureLoad } from "../load.js";
 import { signIn } from "../session.js";
 import { Board, type BoardState, type Flight } from "./board.js";
@@ -31,7 +32,7 @@ async function main(): Promise<void> {
   const board = new Board();
   const badge = new Badge();
   byId("badge").append(badge.element);
-  const draw = drawing(board);
+  const draw = drawBoard(board);
   const subscriber = connect(session, {
     topics: Object.keys(session.config.topics),
     start: "latest",
@@ -57,29 +58,28 @@ async function main(): Promise<void> {
   Object.assign(window, { crossfade: subscriber });
 }
 
-/** Draws at most once a frame, and only what changed. */
-function drawing(board: Board): { soon: () => void; changed: (flight: Flight) => void } {
+/** More changes at once than this are not pointed at: a board that flickers says nothing. */
+const POINTED_AT = 12;
+
+/** Draws only what changed. */
+function drawBoard(board: Board): { soon: () => void; changed: (flight: Flight) => void } {
   const rows = byId("flights");
   const changed = new Set<string>();
   const filter = { airport: "", text: "" };
-  let asked = false;
-  const soon = (): void => {
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      const shown = board.flights().filter((flight) => matches(flight, filter));
-      keyed(rows, shown, (flight) => flight.key, makeRow, (row, flight) => {
-        updateRow(row, flight);
-        if (changed.has(flight.key)) flash(row);
-      });
-      changed.clear();
-      byId("empty").hidden = shown.length > 0;
-      setText(byId("empty"), filter.airport || filter.text ? "No flight matches." : "No departures yet. They appear here as they are published.");
-      if (board.now) setText(byId("board-day"), `· ${day.format(new Date(board.now))}, ${hour.format(new Date(board.now))}`);
-      drawFigures(board);
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const soon = drawing(() => {
+    const shown = board.flights().filter((flight) => matches(flight, filter));
+    const point = changed.size <= POINTED_AT && !calm.matches;
+    keyed(rows, shown, (flight) => flight.key, makeRow, (row, flight) => {
+      updateRow(row, flight);
+      if (point && changed.has(flight.key)) flash(row);
     });
-  };
+    changed.clear();
+    byId("empty").hidden = shown.length > 0;
+    setText(byId("empty"), filter.airport || filter.text ? "No flight matches." : "No departures yet. They appear here as they are published.");
+    if (board.now) setText(byId("board-day"), `· ${day.format(new Date(board.now))}, ${hour.format(new Date(board.now))}`);
+    drawFigures(board);
+  });
   document.querySelector(".filters")?.addEventListener("submit", (event) => event.preventDefault());
   document.querySelector(".filters")?.addEventListener("input", () => {
     filter.airport = document.querySelector<HTMLInputElement>("[name=airport]:checked")?.value ?? "";
@@ -129,10 +129,7 @@ function statusText(flight: Flight): string {
 }
 
 function flash(row: HTMLElement): void {
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  const cell = row.lastElementChild;
-  cell?.getAnimations().forEach((one) => one.cancel());
-  cell?.animate([{ backgroundColor: "var(--flash)" }, { backgroundColor: "transparent" }], { duration: 900, easing: "ease-out" });
+  row.lastElementChild?.animate([{ backgroundColor: "var(--flash)" }, { backgroundColor: "transparent" }], { duration: 900, easing: "ease-out" });
 }
 
 function drawFigures(board: Board): void {

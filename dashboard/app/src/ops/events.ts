@@ -4,9 +4,10 @@ import { type CrossfadeEvent, type Lost, positionText } from "@crossfade/client"
 
 import { fill, h, setText } from "../dom.js";
 import { count, plural } from "../format.js";
+import { drawing } from "../frames.js";
 
 /** Rows kept; older ones leave the page. As many enter it in one frame. */
-const KEPT = 200;
+const KEPT = 100;
 /** What waits to be shown, while a person reads or after a long gap; the oldest give way. */
 const WAITING = 20_000;
 
@@ -20,7 +21,7 @@ export class EventsPanel {
   readonly #region: HTMLElement;
   #total = 0;
   #lost = 0;
-  #asked = false;
+  readonly #soon = drawing(() => this.#draw());
 
   constructor(element: HTMLElement, summary: HTMLElement, inspect: (event: CrossfadeEvent) => void) {
     this.#region = element;
@@ -90,22 +91,17 @@ export class EventsPanel {
     return marked !== null && !marked.isCollapsed && this.#region.contains(marked.anchorNode);
   }
 
-  #soon(): void {
-    if (this.#asked) return;
-    this.#asked = true;
-    requestAnimationFrame(() => {
-      this.#asked = false;
-      const received = `${count(this.#total)} received in order${this.#lost ? `, ${count(this.#lost)} lost` : ""}`;
-      if (this.#isRead) {
-        // What a person reads or has marked stays where it is; it goes on at the top.
-        setText(this.#summary, `${received}; new ones wait while you read`);
-        return;
-      }
-      const fresh = this.#waiting.splice(0, KEPT).map((event) => this.#row(event));
-      this.#body.prepend(...fresh.reverse());
-      while (this.#body.childElementCount > KEPT) this.#body.lastElementChild?.remove();
-      setText(this.#summary, received);
-      if (this.#waiting.length) this.#soon();
-    });
+  #draw(): void {
+    const received = `${count(this.#total)} received in order${this.#lost ? `, ${count(this.#lost)} lost` : ""}`;
+    if (this.#isRead) {
+      // What a person reads or has marked stays where it is; it goes on at the top.
+      setText(this.#summary, `${received}; new ones wait while you read`);
+      return;
+    }
+    const fresh = this.#waiting.splice(0, KEPT).map((event) => this.#row(event));
+    this.#body.prepend(...fresh.reverse());
+    while (this.#body.childElementCount > KEPT) this.#body.lastElementChild?.remove();
+    setText(this.#summary, received);
+    if (this.#waiting.length) this.#soon();
   }
 }

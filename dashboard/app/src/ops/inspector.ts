@@ -83,10 +83,15 @@ function table(sides: readonly Side[]): HTMLElement {
     const values = sides.map(({ event }) => (event === null ? null : event[field]));
     const known = values.filter((value) => value !== null);
     const differs = known.some((value) => value !== known[0]);
-    return h("tr", { "data-differs": differs }, h("th", { scope: "row" }, field), ...values.map((value) => h("td", { class: "mono" }, value ?? "")));
+    return h("tr", { "data-differs": differs }, h("th", { scope: "row" }, field), ...values.map((value) => h("td", { class: "mono" }, ...breakable(value ?? ""))));
   });
   const check = h("tr", {}, h("th", { scope: "row" }, "check"), ...sides.map((side) => h("td", {}, checkText(side))));
   return h("table", {}, h("thead", {}, head), h("tbody", {}, check, ...rows));
+}
+
+/** The text, verbatim, with places where a line may end. */
+function breakable(text: string): (string | Node)[] {
+  return text.split(/(?<=[,{])/).flatMap((part) => [part, document.createElement("wbr")]);
 }
 
 function checkText({ event, error }: Side): string {

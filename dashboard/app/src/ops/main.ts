@@ -110,7 +110,8 @@ class Notices {
     this.#incident.hidden = incident === null;
     if (incident === null) return;
     const next = incident.closed_us === null ? "It resumes once a root cause and a fix are recorded." : "";
-    setText(this.#incident, `Incident in ${incident.stage_name}: ${incident.reason}. ${next}`);
+    const reason = incident.reason.replace(/[.\s]*$/, ".");
+    setText(this.#incident, `Incident in ${incident.stage_name}: ${reason} ${next}`);
   }
 
   #draw(): void {
