@@ -109,11 +109,17 @@ class Outbox:
 
     def done_heads(self) -> Iterator[tuple[int, int, int]]:
         """Per stream that was ever routed: its number, the last sequence done, its first route's
-        first sequence. Streams of which nothing is done yet are left out.
+        first sequence.
+
+        A stream whose route is open and of which nothing is done yet has the head before its
+        route: a quiet partition that joins the cohort must be provable on the new transport.
         """
         for stream_id, stream in self._streams.items():
-            if stream.routes and stream.next > stream.routes[0].first:
-                yield stream_id, stream.next - 1, stream.routes[0].first
+            if not stream.routes:
+                continue
+            first = stream.routes[0].first
+            if stream.next > first or stream.routes[-1].last is None:
+                yield stream_id, max(stream.next, first) - 1, first
 
     def committed(self, stream_id: int, head: int) -> None:
         """A stream's head has risen."""

@@ -56,9 +56,18 @@ def test_heads_are_of_what_is_done_and_not_of_what_is_committed() -> None:
     box.opened(1, 5)
     box.committed(1, 20)
     box.committed(2, 7)
-    assert list(box.done_heads()) == []
+    assert list(box.done_heads()) == [(1, 4, 5)]
     box.done(1, 8)
     assert list(box.done_heads()) == [(1, 7, 5)]
+
+
+def test_a_quiet_stream_that_joined_has_a_head_and_one_that_left_untouched_has_none() -> None:
+    box = Outbox()
+    box.opened(1, 1)
+    box.opened(2, 9)
+    assert list(box.done_heads()) == [(1, 0, 1), (2, 8, 9)]
+    box.closed(2, 8)
+    assert list(box.done_heads()) == [(1, 0, 1)]
 
 
 STEPS = st.lists(
