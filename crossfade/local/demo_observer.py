@@ -15,7 +15,7 @@ from crossfade.errors import ControlUnavailable, CrossfadeError
 
 __all__ = ["DemoFailed", "Observer", "Status"]
 
-_POLL_S = 0.1
+_POLL_S = 0.2
 
 Status = dict[str, Any]
 
@@ -25,7 +25,7 @@ class DemoFailed(CrossfadeError):
 
 
 class Observer:
-    """Polls the status ten times a second; an async context manager.
+    """Polls the status five times a second; an async context manager.
 
     Args:
         client: of the control server, with the operator's token.

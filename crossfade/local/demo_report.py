@@ -27,6 +27,7 @@ class StageRecord:
     outcome: str
     verdict: str
     evidence: dict[str, Any] | None = None
+    evidence_hash: str | None = None
     approver: str | None = None
     comment: str | None = None
     approved_at_us: int | None = None

@@ -18,7 +18,7 @@ __all__ = ["LineSource", "Pace", "PublishMany", "replay"]
 
 RUN_EVENTS = 500
 """Most events of one call to the publisher."""
-TICK_S = 0.05
+TICK_S = 0.1
 """How often a paced replay publishes."""
 _AHEAD = 4 * RUN_EVENTS
 
@@ -118,7 +118,7 @@ async def replay(
         rate = pace.rate
         if rate is not None and (left := due - time.monotonic()) > 0:
             # In slices, since the pace may change meanwhile.
-            await asyncio.sleep(min(left, 2 * TICK_S))
+            await asyncio.sleep(min(left, TICK_S))
             continue
         limit = RUN_EVENTS if rate is None else max(1, min(RUN_EVENTS, round(rate * TICK_S)))
         run = await source.take(limit)

@@ -76,6 +76,7 @@ def test_a_whole_migration_with_an_outage_is_proven(tmp_path: Path) -> None:
         if one["outcome"] == "approved":
             assert one["approver"] == "demo"
             assert one["verdict"] == one["evidence"]["verdict"] == "pass"
+            assert one["evidence"]["hash"] == one["evidence_hash"]
             measured = {row["name"]: row for row in one["evidence"]["measurements"]}
             assert measured["delivery"]["value"] == 100
             assert measured["delivery"]["n"] > 0
