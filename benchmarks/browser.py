@@ -77,13 +77,17 @@ def _tasks(browser: Browser, stage: Stage, path: str, rate: float, seconds: floa
         watched.open(path)
         # Signing in and the first drawing are measured as load, not here.
         watched.page.wait_for_timeout(3_000)
-        before = _delivered(watched)
+        before, busy_s = _delivered(watched), _renderers_s(browser)
         watched.page.evaluate(_WATCH)
         watched.page.wait_for_timeout(seconds * 1_000)
         tasks: list[float] = watched.page.evaluate("() => window.longTasks")
         shown = (_delivered(watched) - before) / seconds
+        share = (_renderers_s(browser) - busy_s) / seconds
     stage.rate(0)
-    detail = f"{len(tasks)} over 50 ms, {shown:,.0f} events/s shown of {rate:,.0f} published"
+    detail = (
+        f"{len(tasks)} over 50 ms, {shown:,.0f} events/s shown of {rate:,.0f} published, "
+        f"{share:.0%} of a core"
+    )
     return _say(f"{path} longest task", "ms", max(tasks, default=0.0), LONG_TASK_LIMIT_MS, detail)
 
 
@@ -99,6 +103,17 @@ def _memory(browser: Browser, stage: Stage, minutes: float) -> bool:
     stage.rate(0)
     detail = f"{first / 1e6:.1f} MB, {minutes:g} min later {last / 1e6:.1f} MB"
     return _say("/ heap after against before", "times", last / first, HEAP_GROWTH_LIMIT, detail)
+
+
+def _renderers_s(browser: Browser) -> float:
+    """CPU time of the pages' processes: unlike a task's length it does not grow when the
+    machine is busy with something else."""
+    session = browser.new_browser_cdp_session()
+    try:
+        processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    finally:
+        session.detach()
+    return sum(float(one["cpuTime"]) for one in processes if one["type"] == "renderer")
 
 
 def _delivered(watched: Watched) -> int:

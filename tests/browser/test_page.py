@@ -8,7 +8,7 @@ import pytest
 
 from crossfade.local.keys import mint_token
 from tests.browser.page import Watched, eventually
-from tests.browser.stage import Stage
+from tests.browser.stage import FLIGHTS, Stage
 
 AXE = Path(__file__).parents[2] / "dashboard" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = {"serious", "critical"}
@@ -49,25 +49,25 @@ def test_scroll_and_selection_survive_a_switch(page: Watched, rollout: Stage) ->
     rollout.begin(100)
     rollout.rate(200)
     page.open("/departures")
-    flight = page.page.get_by_role("cell", name="CF130", exact=True)
-    flight.wait_for()
+    rows = page.page.locator("#flights tr")
+    eventually(lambda: rows.count() == FLIGHTS, 20, lambda: f"{rows.count()} flights")
     page.page.evaluate(
         """() => {
-          document.querySelector(".board").scrollTop = 300;
-          const cell = [...document.querySelectorAll("td.flight")]
+          window.read = [...document.querySelectorAll("td.flight")]
             .find((one) => one.textContent === "CF130");
-          getSelection().selectAllChildren(cell);
+          read.scrollIntoView({ block: "center" });
+          getSelection().selectAllChildren(read);
         }"""
     )
+    place = "() => [Math.round(read.getBoundingClientRect().top), getSelection().toString()]"
+    before = page.page.evaluate(place)
     rollout.forward()
     page.await_badge("realtime")
     time.sleep(2)
     rollout.back()
     page.await_badge("websocket")
-    kept = page.page.evaluate(
-        "() => [document.querySelector('.board').scrollTop, getSelection().toString()]"
-    )
-    assert kept == [300, "CF130"]
+    assert page.page.evaluate(place) == before
+    assert before[1] == "CF130"
     assert page.errors == []
 
 
