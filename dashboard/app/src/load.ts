@@ -3,14 +3,12 @@
 import type { Subscriber } from "@crossfade/client";
 
 /**
- * Begin to measure; `live` once the data is live. The figure is from the navigation's start, or
- * from the sign-in where the person had to type a token. It travels with the subscriber's
+ * Begin to measure; `live` once the data is live. The figure is from `startMs` on: the start of
+ * the navigation, or the sign-in where a person had to give a token. It travels with the subscriber's
  * reports as `dashboard.load` (milliseconds), beside `dashboard.errors` and
  * `dashboard.long_task` (the longest, in milliseconds).
  */
-export function measureLoad(): { live: (subscriber: Subscriber) => void } {
-  // A sign-in by hand takes a person's time, which is not the page's.
-  const startMs = performance.now() > 3_000 ? performance.now() : 0;
+export function measureLoad(startMs: number): { live: (subscriber: Subscriber) => void } {
   let errors = 0;
   let longest = 0;
   let told: Subscriber | null = null;

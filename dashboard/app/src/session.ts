@@ -37,6 +37,9 @@ export interface Session {
   /** Whether the token may give commands, not only read flags. */
   readonly operator: boolean;
   readonly config: ClientConfig;
+  /** Milliseconds since the navigation began at which the page could begin: 0, unless a person
+   * had to give a token first. */
+  readonly startMs: number;
 }
 
 const TIMEOUT_MS = 8_000;
@@ -67,7 +70,7 @@ export async function signIn(title: string): Promise<Session> {
   const kept = sessionStorage.getItem(KEY);
   if (kept !== null) {
     try {
-      return await open(kept);
+      return await open(kept, 0);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       sessionStorage.removeItem(KEY);
@@ -82,7 +85,7 @@ export function signOut(): void {
   location.reload();
 }
 
-async function open(token: string): Promise<Session> {
+async function open(token: string, startMs: number): Promise<Session> {
   const config = await call<ClientConfig>(token, "/v1/client-config");
   let operator = true;
   try {
@@ -91,7 +94,7 @@ async function open(token: string): Promise<Session> {
     if (!(error instanceof Refusal) || error.status !== 403) throw error;
     operator = false;
   }
-  return { token, operator, config };
+  return { token, operator, config, startMs };
 }
 
 function ask(title: string, done: (session: Session) => void): void {
@@ -128,7 +131,7 @@ function ask(title: string, done: (session: Session) => void): void {
     button.disabled = true;
     problem.textContent = "";
     const token = input.value.trim();
-    open(token)
+    open(token, performance.now())
       .then((session) => {
         sessionStorage.setItem(KEY, token);
         form.remove();

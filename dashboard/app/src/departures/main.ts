@@ -27,7 +27,7 @@ const FIGURES = [
 
 async function main(): Promise<void> {
   const session = await signIn("Departures");
-  const load = measureLoad();
+  const load = measureLoad(session.startMs);
   byId("main").dataset["signedIn"] = "true";
   const board = new Board();
   const badge = new Badge();

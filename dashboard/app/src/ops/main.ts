@@ -23,7 +23,7 @@ import type { Incident } from "./status.js";
 
 async function main(): Promise<void> {
   const session = await signIn("Crossfade");
-  const load = measureLoad();
+  const load = measureLoad(session.startMs);
   byId("sign-out").addEventListener("click", signOut);
   if (!session.operator) {
     fill(byId("notices"), h("p", { class: "notice" }, "This page needs the operator's token; the one you gave may only read events. ", h("a", { href: "/departures" }, "The departures board"), " works with it."));
