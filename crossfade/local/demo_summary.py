@@ -26,13 +26,16 @@ _COUNTS = {
 _FIGURES = ("delivery", "lost", "error_rate", "adoption", "p95")
 
 
-def print_summary(report: DemoReport, console: Console) -> None:
-    """Print what the demo found; the last line says what was proven."""
+def print_summary(report: DemoReport, console: Console, *, wrap: bool = False) -> None:
+    """Print what the demo found; the last line says what was proven.
+
+    ``wrap`` breaks that line at the console's width instead of leaving it whole for programs.
+    """
     for part in _parts(report):
         console.print(part)
         console.print()
     style = "bold green" if report.proven else "bold red"
-    console.print(Text(report.conclusion, style=style), soft_wrap=True)
+    console.print(Text(report.conclusion, style=style), soft_wrap=not wrap)
 
 
 def _parts(report: DemoReport) -> Iterator[RenderableType]:

@@ -11,7 +11,7 @@ import jwt
 
 from crossfade.errors import UsageError
 
-__all__ = ["MIN_SECRET_BYTES", "ROLES", "ProjectKeys", "mint_token", "new_secret", "make_keys"]
+__all__ = ["MIN_SECRET_BYTES", "ROLES", "ProjectKeys", "make_keys", "mint_token", "new_secret"]
 
 ROLES = ("anon", "authenticated", "service_role")
 MIN_SECRET_BYTES = 32
