@@ -98,6 +98,7 @@ def demo(
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the state folder in place.")] = False,
+    weeks: Annotated[int, typer.Option("--weeks", hidden=True)] = 3,
 ) -> None:
     """Migrate a week of real flight events, with an outage, and prove that nothing was lost.
 
@@ -118,6 +119,7 @@ def demo(
                     "soak_s": soak,
                     "sabotage": sabotage or [],
                     "keep": keep,
+                    "weeks": weeks,
                 }
             )
         )

@@ -6,9 +6,6 @@ the report have modules of their own.
 
 import asyncio
 import contextlib
-import hashlib
-import os
-import platform
 import shutil
 import tempfile
 import time
@@ -18,7 +15,6 @@ from typing import Any
 
 from rich.console import Console
 
-import crossfade
 from crossfade.adapters.control import ControlClient
 from crossfade.errors import CrossfadeError
 from crossfade.local.demo_checker import Expected
@@ -27,9 +23,10 @@ from crossfade.local.demo_observer import DemoFailed, Observer, Status
 from crossfade.local.demo_options import DemoOptions, Sabotage
 from crossfade.local.demo_outage import SINK, run_outage
 from crossfade.local.demo_owed import owed
+from crossfade.local.demo_pace import pace
 from crossfade.local.demo_processes import PublisherProcess, SubscriberProcess
 from crossfade.local.demo_readers import read_input
-from crossfade.local.demo_report import DemoReport, Outage
+from crossfade.local.demo_report import DemoReport, Outage, empty_report
 from crossfade.local.demo_settings import demo_settings
 from crossfade.local.demo_verify import Choice, alter_row, choose, verify, verify_completed
 from crossfade.local.demo_weeks import APPROVER, Weeks
@@ -45,15 +42,7 @@ _REPLAY_S = 120.0
 _ARRIVE_S = 90.0
 _FLOW_S = 180.0
 _POLL_S = 0.1
-_OUTAGE_STAGE = 1
-_BUSY = ("ramping", "soaking", "reconciling", "rolling_back")
-_QUIET_SHARE = 0.1
-# How far into the input each attempt of a week may go at full pace: however slow the machine,
-# every week finds events, and the last part is left for after the weeks.
-_BUDGETS = {(0, 1): 0.2, (1, 1): 0.45, (1, 2): 0.65, (2, 1): 0.88}
-_OVER_BUDGET_SHARE = 0.25
-_PAUSED = 0.05
-"""Events a second while a person thinks."""
+_OUTAGE_WEEK = "week-2"
 ROOT_CAUSE = "Supabase's server and database processes were killed"
 FIX = "both were started again; the journal has drained"
 """What the demo writes down before it resumes: the truth."""
@@ -68,7 +57,7 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoReport:
     """
     expected = await asyncio.to_thread(read_input, options.events, options.limit)
     choice = choose(expected, options.seed)
-    report = _empty_report(options, expected, choice)
+    report = empty_report(options, expected, choice)
     state = Path(tempfile.mkdtemp(prefix="crossfade-demo-"))
     figures = Figures(total=len(expected))
     began = time.monotonic()
@@ -213,18 +202,10 @@ class _Demo:
         return publisher
 
     async def _keep_pace(self, publisher: PublisherProcess) -> None:
-        """Full pace while a week collects evidence, a trickle while nobody looks."""
         now: float | None = None
         while True:
-            rollout = self._figures.status.get("rollout") or {}
-            attempt = (int(rollout.get("stage", 0)), int(rollout.get("attempt", 0)))
-            budget = _BUDGETS.get(attempt, 0.9)
-            busy = rollout.get("phase") in _BUSY
-            within = self._figures.published < budget * len(self._expected)
-            if busy:
-                wanted = self._options.rate * (1.0 if within else _OVER_BUDGET_SHARE)
-            else:
-                wanted = self._options.rate * _QUIET_SHARE if within else _PAUSED
+            share = self._figures.published / len(self._expected)
+            wanted = pace(self._options.rate, self._figures.status.get("rollout"), share)
             if wanted != now:
                 now = wanted
                 await publisher.pace(wanted)
@@ -252,7 +233,7 @@ class _Demo:
         self._report.stages = weeks.records
         names = [stage.name for stage in self._stack.settings.rollout.stages]
         for stage, name in enumerate(names):
-            if stage == _OUTAGE_STAGE and self._options.outage_s > 0:
+            if name == _OUTAGE_WEEK and self._options.outage_s > 0:
                 with self._phase(f"{name}, attempt 1, with the outage"):
                     await self._week_with_outage(weeks, stage, client, observer)
             with self._phase(name):
@@ -382,33 +363,3 @@ class _Demo:
             yield
         finally:
             self._report.phases_s[name] = time.monotonic() - began
-
-
-def _empty_report(options: DemoOptions, expected: Sequence[Expected], choice: Choice) -> DemoReport:
-    types: dict[str, int] = {}
-    for one in expected:
-        types[one.type] = types.get(one.type, 0) + 1
-    return DemoReport(
-        seed=options.seed,
-        started_at_us=time.time_ns() // 1000,
-        machine={
-            "crossfade": crossfade.__version__,
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "cores": os.cpu_count(),
-        },
-        input={
-            "file": options.events.name,
-            "sha256": hashlib.sha256(options.events.read_bytes()).hexdigest(),
-            "events": len(expected),
-            "types": types,
-        },
-        options={
-            "approve": options.approve.value,
-            "rate": options.rate,
-            "soak_s": options.soak_s,
-            "outage_s": options.outage_s,
-            "keys": list(choice.keys),
-            "sabotage": {kind.value: choice.victims[kind].id for kind in options.sabotage},
-        },
-    )

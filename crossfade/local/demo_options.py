@@ -41,6 +41,7 @@ class DemoOptions:
         report: where to write the JSON report; None for nowhere.
         sabotage: what is broken on purpose.
         keep: leave the state folder in place.
+        weeks: only the last so many of the three weeks (for tests).
     """
 
     events: Path
@@ -53,10 +54,13 @@ class DemoOptions:
     sabotage: tuple[Sabotage, ...] = ()
     report: Path | None = None
     keep: bool = False
+    weeks: int = 3
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 100:
             raise UsageError("--limit: a demo needs at least 100 events")
+        if not 1 <= self.weeks <= 3:
+            raise UsageError("--weeks: must be 1 to 3")
 
 
 def flights_file() -> Path:

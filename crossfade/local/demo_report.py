@@ -1,5 +1,9 @@
 """The demo's report: one JSON document (docs/demo-report.md) and what a person reads of it."""
 
+import hashlib
+import os
+import platform
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,10 +11,13 @@ from typing import Any
 
 import orjson
 
+import crossfade
 from crossfade.errors import UsageError
-from crossfade.local.demo_checker import HolderResult
+from crossfade.local.demo_checker import Expected, HolderResult
+from crossfade.local.demo_options import DemoOptions
+from crossfade.local.demo_verify import Choice
 
-__all__ = ["REPORT_FORMAT", "DemoReport", "Outage", "StageRecord"]
+__all__ = ["REPORT_FORMAT", "DemoReport", "Outage", "StageRecord", "empty_report"]
 
 REPORT_FORMAT = 1
 _FINDINGS_KEPT = 200
@@ -161,3 +168,33 @@ class DemoReport:
             path.write_bytes(orjson.dumps(self.to_json(), option=orjson.OPT_INDENT_2) + b"\n")
         except OSError as error:
             raise UsageError(f"--report {path}: {error.strerror or error}") from error
+
+
+def _empty_report(options: DemoOptions, expected: Sequence[Expected], choice: Choice) -> DemoReport:
+    types: dict[str, int] = {}
+    for one in expected:
+        types[one.type] = types.get(one.type, 0) + 1
+    return DemoReport(
+        seed=options.seed,
+        started_at_us=time.time_ns() // 1000,
+        machine={
+            "crossfade": crossfade.__version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+        },
+        input={
+            "file": options.events.name,
+            "sha256": hashlib.sha256(options.events.read_bytes()).hexdigest(),
+            "events": len(expected),
+            "types": types,
+        },
+        options={
+            "approve": options.approve.value,
+            "rate": options.rate,
+            "soak_s": options.soak_s,
+            "outage_s": options.outage_s,
+            "keys": list(choice.keys),
+            "sabotage": {kind.value: choice.victims[kind].id for kind in options.sabotage},
+        },
+    )

@@ -80,25 +80,31 @@ def demo_settings(options: DemoOptions) -> Settings:
         rollout=RolloutSettings(
             name="flights",
             salt=f"demo-{options.seed}",
-            stages=tuple(
-                StageSettings(
-                    name=name,
-                    percent={EVERYTHING: percent},
-                    soak_s=options.soak_s,
-                    targets=_targets(seen, proven_by),
-                )
-                for (name, percent), seen, proven_by in zip(
-                    _WEEKS,
-                    _SEEN if options.limit is None else _SEEN_FEW,
-                    _PROVEN_BY if options.limit is None else _PROVEN_BY_FEW,
-                    strict=True,
-                )
-            ),
+            stages=_stages(options),
             approval_expires_s=3_600.0,
             stall_s=180.0,
         ),
         reconcile=ReconcileSettings(grace_s=2.0, rechecks=3, recheck_s=0.3, every_s=900.0),
     )
+
+
+def _stages(options: DemoOptions) -> tuple[StageSettings, ...]:
+    few = options.limit is not None
+    weeks = [
+        StageSettings(
+            name=name,
+            percent={EVERYTHING: percent},
+            soak_s=options.soak_s,
+            targets=_targets(seen, proven_by),
+        )
+        for (name, percent), seen, proven_by in zip(
+            _WEEKS,
+            _SEEN_FEW if few else _SEEN,
+            _PROVEN_BY_FEW if few else _PROVEN_BY,
+            strict=True,
+        )
+    ]
+    return tuple(weeks[-options.weeks :])
 
 
 def _targets(seen: int, proven_by: int) -> Targets:

@@ -105,7 +105,7 @@ def test_whatever_is_broken_on_purpose_is_named(tmp_path: Path) -> None:
         "double-in-subscriber": ("duplicated", "everything-1"),
     }
     options = [part for kind in kinds for part in ("--sabotage", kind)]
-    status, output, report = demo(tmp_path, *FEW, "--without-outage", "--seed", "7", *options)
+    status, output, report = demo(tmp_path, *FEW, "--weeks", "1", "--seed", "7", *options)
     assert status == 1, output
     assert report["outcome"] == "failed"
     assert report["outage"] is None
