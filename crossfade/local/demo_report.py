@@ -170,7 +170,8 @@ class DemoReport:
             raise UsageError(f"--report {path}: {error.strerror or error}") from error
 
 
-def _empty_report(options: DemoOptions, expected: Sequence[Expected], choice: Choice) -> DemoReport:
+def empty_report(options: DemoOptions, expected: Sequence[Expected], choice: Choice) -> DemoReport:
+    """A report that says what is to be done, and nothing yet of what came of it."""
     types: dict[str, int] = {}
     for one in expected:
         types[one.type] = types.get(one.type, 0) + 1
