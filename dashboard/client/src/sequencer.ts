@@ -6,17 +6,17 @@
  * argument, and nothing here touches the network.
  */
 
-import { type Continuity, continuityOf, type Lost, Tally } from "./continuity.js";
+import type { Continuity, Lost } from "./continuity.js";
 import {
   compareStreams,
   type CrossfadeEvent,
   type Head,
   type Stream,
-  streamKey,
   streamOf,
 } from "./event.js";
 import type { Fact, Progress, SequencerOptions, Standing, Start } from "./facts.js";
-import { type Fill, Flow, prove, RECENT } from "./flow.js";
+import { type Fill, type Flow, prove, RECENT } from "./flow.js";
+import { laneKey, Streams } from "./streams.js";
 
 const MASK = RECENT - 1;
 
@@ -40,10 +40,7 @@ export class Sequencer {
   readonly #graceMs: number;
   readonly #retryMaxMs: number;
   readonly #fills: number;
-  readonly #flows = new Map<string, Flow>();
-  readonly #lanes = new Map<string, Flow[]>();
-  readonly #partitions = new Map<string, Flow[]>();
-  readonly #tallies = new Map<string, Tally>();
+  readonly #streams: Streams;
   readonly #ahead = new Set<Flow>();
   #settled = false;
   #held = 0;
@@ -53,6 +50,7 @@ export class Sequencer {
     const transports = options.transports ?? ["websocket", "realtime"];
     this.#sources = options.sources ?? ["hub", "supabase"];
     this.#names = [...transports, ...this.#sources, "lost"];
+    this.#streams = new Streams(this.#names);
     this.#index = new Map(this.#names.map((name, number) => [name, number]));
     this.#authority = options.authority ?? "hub";
     this.#start = options.start ?? "earliest";
@@ -63,7 +61,7 @@ export class Sequencer {
     const standings = [...(options.positions ?? [])];
     standings.sort((a, b) => compareStreams(a.stream, b.stream));
     for (const { stream, next } of standings) {
-      const flow = this.#add(stream, next);
+      const flow = this.#streams.add(stream, next);
       flow.origin = 1; // Above it, something was handed over before the restart.
     }
   }
@@ -76,7 +74,7 @@ export class Sequencer {
     const number = this.#number(via);
     for (const event of events) {
       const sequence = event.sequence;
-      const flow = this.#flows.get(streamKey(event)) ?? this.#open(streamOf(event), sequence);
+      const flow = this.#streams.get(event) ?? this.#open(streamOf(event), sequence);
       const next = flow.next;
       if (sequence === next && !flow.waits) {
         facts.push(event);
@@ -104,8 +102,7 @@ export class Sequencer {
   /** Take heads: what is known to exist and is not here opens a hole. */
   heads(heads: Iterable<Head>, nowMs: number): void {
     for (const head of sortedHeads(heads)) {
-      const flow =
-        this.#flows.get(streamKey(head.stream)) ?? this.#open(head.stream, head.sequence + 1);
+      const flow = this.#streams.get(head.stream) ?? this.#open(head.stream, head.sequence + 1);
       flow.mark(head.sequence, nowMs);
       if (flow.marks.length && !(flow.ahead && flow.order.length)) this.#look(flow);
     }
@@ -119,7 +116,7 @@ export class Sequencer {
     const sorted = sortedHeads(heads);
     const newest = new Map(sorted.map(({ stream }) => [laneKey(stream), stream.epoch]));
     for (const { stream, sequence } of sorted) {
-      const flow = this.#flows.get(streamKey(stream)) ?? this.#open(stream, sequence + 1);
+      const flow = this.#streams.get(stream) ?? this.#open(stream, sequence + 1);
       if (stream.epoch < (newest.get(laneKey(stream)) ?? 0)) {
         flow.mark(sequence, nowMs);
         this.#look(flow);
@@ -207,27 +204,18 @@ export class Sequencer {
 
   /** Per stream the sequence to be delivered next. */
   positions(): Standing[] {
-    return Array.from(this.#flows.values(), ({ stream, next }) => ({ stream, next }));
+    return Array.from(this.#streams.all(), ({ stream, next }) => ({ stream, next }));
   }
 
   /** Where the streams of a partition stand. */
   progress(topic: string, partition: number): Progress[] {
-    const flows = this.#partitions.get(`${topic}\x1f${partition}`) ?? [];
+    const flows = this.#streams.ofPartition(topic, partition);
     return flows.map(({ stream, next, head }) => ({ stream, next, head }));
   }
 
   /** The report per source; with `nowMs` open holes count into the longest. */
   continuity(nowMs = 0): Continuity[] {
-    return Array.from(this.#tallies, ([source, tally]) => {
-      const flows = [...this.#flows.values()].filter((flow) => flow.stream.source === source);
-      const gaps = flows.filter((flow) => flow.ahead && !flow.waits);
-      return continuityOf(source, tally, this.#names, {
-        streams: flows.length,
-        openHoles: gaps.length,
-        buffered: flows.reduce((sum, flow) => sum + flow.order.length, 0),
-        longestMs: gaps.reduce((longest, flow) => Math.max(longest, nowMs - flow.gapMs), 0),
-      });
-    });
+    return this.#streams.continuity(nowMs);
   }
 
   // -- streams -------------------------------------------------------------------------
@@ -239,33 +227,15 @@ export class Sequencer {
   }
 
   #flow(fill: Fill): Flow {
-    const flow = this.#flows.get(streamKey(fill.stream));
+    const flow = this.#streams.get(fill.stream);
     if (flow === undefined) throw new RangeError("the fill is of a stream that is not followed");
     return flow;
   }
 
   #open(stream: Stream, latest: number): Flow {
     const late = this.#start === "latest" && !this.#settled;
-    const flow = this.#add(stream, late ? latest : 1);
+    const flow = this.#streams.add(stream, late ? latest : 1);
     flow.movable = !late && !this.#settled;
-    return flow;
-  }
-
-  #add(stream: Stream, start: number): Flow {
-    let tally = this.#tallies.get(stream.source);
-    if (tally === undefined) {
-      tally = new Tally(this.#names.length);
-      this.#tallies.set(stream.source, tally);
-    }
-    const lane = entry(this.#lanes, laneKey(stream));
-    const flow = new Flow(stream, start, tally, lane);
-    flow.waits = lane.some(
-      (one) => (one.ahead || one.waits) && one.stream.epoch < stream.epoch,
-    );
-    lane.push(flow);
-    lane.sort((a, b) => a.stream.epoch - b.stream.epoch);
-    this.#flows.set(streamKey(stream), flow);
-    entry(this.#partitions, `${stream.topic}\x1f${stream.partition}`).push(flow);
     return flow;
   }
 
@@ -419,19 +389,6 @@ export class Sequencer {
     flow.knownFrom = last + 1;
     this.#advance(flow, this.#number("lost"), facts, nowMs);
   }
-}
-
-function laneKey({ source, topic, partition }: Stream): string {
-  return `${source}\x1f${topic}\x1f${partition}`;
-}
-
-function entry(map: Map<string, Flow[]>, key: string): Flow[] {
-  let found = map.get(key);
-  if (found === undefined) {
-    found = [];
-    map.set(key, found);
-  }
-  return found;
 }
 
 function sortedHeads(heads: Iterable<Head>): Head[] {

@@ -12,6 +12,7 @@ import type { SubscriberOptions, SubscriberState } from "./options.js";
 import { PositionStore } from "./position.js";
 import { RealtimeTransport } from "./realtime.js";
 import { Sequencer } from "./sequencer.js";
+import { stateOf } from "./state.js";
 import { PACE, type Pace, Switch } from "./switch.js";
 import { Telemetry } from "./telemetry.js";
 import {
@@ -38,9 +39,7 @@ const SETTLE_MS = 3_000;
 const LONG_SLEEP_MS = 60_000;
 
 /** Start a subscriber; it runs until `close`. */
-export function createSubscriber(options: SubscriberOptions): Subscriber {
-  return new Subscriber(options);
-}
+export const createSubscriber = (options: SubscriberOptions): Subscriber => new Subscriber(options);
 
 /** See `createSubscriber`. */
 export class Subscriber {
@@ -123,26 +122,13 @@ export class Subscriber {
 
   /** How it stands now. */
   get state(): SubscriberState {
-    const serving = {
-      websocket: this.#switch.served("websocket"),
-      realtime: this.#switch.served("realtime"),
-    };
-    const names = (["websocket", "realtime"] as const).filter((name) => serving[name] > 0);
-    const heard = names.map((name) => this.#heardMs[name]);
-    const known = heard.flatMap((at) => (at === null ? [] : [at]));
-    const asOfMs = known.length && known.length === heard.length ? Math.min(...known) : null;
-    const single = names.length === 1 ? (names[0] ?? "none") : "both";
-    return {
-      source: known.length === 0 ? "none" : single,
-      serving,
-      moving: this.#switch.moving,
-      fallenBack: this.#switch.fallenBack,
-      asOfMs,
-      live: asOfMs !== null && Date.now() - asOfMs <= this.#pace.deafMs,
-      holes: this.#sequencer.holes,
-      flagVersion: this.#switch.version,
-      transports: { websocket: this.#hub.state, realtime: this.#realtime?.state ?? IDLE },
-    };
+    return stateOf(
+      this.#switch,
+      this.#heardMs,
+      { websocket: this.#hub.state, realtime: this.#realtime?.state ?? IDLE },
+      this.#sequencer.holes,
+      this.#pace.deafMs,
+    );
   }
 
   /** What it can prove of its own deliveries, per source. */
