@@ -113,6 +113,41 @@ async def test_a_service_that_ends_is_reported_with_its_log(tmp_path: Path) -> N
     assert not marked("m2")
 
 
+async def test_a_service_that_dies_while_others_start_ends_the_start_at_once(
+    tmp_path: Path,
+) -> None:
+    frail = """
+    import pathlib, sys, time
+    pathlib.Path(sys.argv[1]).write_text("1")
+    time.sleep(1)
+    sys.exit("lost its disk")
+    """
+    specs = [spec(tmp_path, "frail", frail), spec(tmp_path, "slow", "import time; time.sleep(600)")]
+    began = time.monotonic()
+    with pytest.raises(StackError, match=r"frail ended with status 1.*lost its disk"):
+        async with Supervisor(specs, marker="m9", start_timeout_s=600.0):
+            pytest.fail("it must not start")
+    assert time.monotonic() - began < 30
+    assert not marked("m9")
+
+
+async def test_a_child_in_the_group_that_hides_is_ended_with_its_parent(tmp_path: Path) -> None:
+    # Without the marker in its environment, as PostgreSQL's, and deaf to TERM.
+    hider = """
+    import pathlib, subprocess, sys, time
+    code = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"pathlib.Path({sys.argv[1]!r}).write_text(str(__import__('os').getpid())); time.sleep(600)"
+    )
+    subprocess.Popen([sys.executable, "-c", code], env={})
+    time.sleep(600)
+    """
+    async with Supervisor([spec(tmp_path, "hider", hider)], marker="m10"):
+        child = int((tmp_path / "hider.ready").read_text())
+        assert runs(child)
+    until(lambda: not runs(child), "the child is ended")
+
+
 async def test_a_start_that_fails_ends_what_had_started(tmp_path: Path) -> None:
     specs = [spec(tmp_path, "firm"), spec(tmp_path, "broken", "raise SystemExit('no config')")]
     with pytest.raises(StackError, match=r"broken ended with status 1.*no config"):

@@ -29,6 +29,16 @@ def test_free_ports_differ_and_can_be_listened_on() -> None:
             pass
 
 
+def test_a_port_that_is_listened_on_or_given_away_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used, given, third = free_port(), free_port(), free_port()
+    offers = iter([used - 20_000, given - 20_000, third - 20_000])
+    monkeypatch.setattr("secrets.randbelow", lambda _: next(offers))
+    with socket.create_server((HOST, used)):
+        assert free_port(frozenset({given})) == third
+
+
 def test_a_port_is_free_again_right_after_its_server_ended() -> None:
     port = free_port()
     with socket.create_server((HOST, port)) as server:

@@ -155,6 +155,16 @@ def test_an_event_after_a_later_one_of_its_stream_is_out_of_order() -> None:
     assert (finding.kind, finding.id) == ("out_of_order", "id-0")
 
 
+def test_handed_over_in_the_inputs_order_but_against_the_sequences_is_out_of_order() -> None:
+    expected = truth(4)
+    first, second = held(expected[0], sequence=2), held(expected[2], sequence=1)
+    holder = Holder("everything-1", [first, second, held(expected[1]), held(expected[3])])
+    (result,) = check(expected, [holder])
+    (finding,) = result.findings
+    assert (finding.kind, finding.id) == ("out_of_order", "id-2")
+    assert "after sequence 2" in finding.detail
+
+
 def test_sequences_that_do_not_follow_the_input_are_out_of_order() -> None:
     expected = truth(4)
     swapped = [held(expected[0], sequence=2), held(expected[2], sequence=1)]
