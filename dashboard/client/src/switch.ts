@@ -113,6 +113,7 @@ export class Switch {
   /** `via` acknowledged a subscription; `coverage` replaces the earlier one. */
   joined(via: TransportName, coverage: Coverage): void {
     this.#joined[via] = coverage;
+    if (via === "realtime" && coverage.size > 0) this.#failures = 0;
   }
 
   /** The connection of `via` is gone: what it proved, it must prove again. */

@@ -128,6 +128,15 @@ describe("the switch", () => {
     expect(step(moving, sequencer, 300)).toMatchObject([{ kind: "fell_back" }]);
   });
 
+  test("a join ends the row of failures", () => {
+    const { moving, sequencer } = onRealtime();
+    moving.failed("realtime");
+    moving.failed("realtime");
+    moving.joined("realtime", every);
+    moving.failed("realtime");
+    expect(step(moving, sequencer, 300)).toEqual([]);
+  });
+
   test("a rollback during an overlap drops the new side at once", () => {
     const { moving, sequencer } = following();
     moving.flags(flagsAt(1, 100), 0, 0);
