@@ -186,6 +186,40 @@ def test_a_project_of_ones_own_is_used_instead_of_the_stand_in(
     stacks[1].end(signal.SIGTERM)
 
 
+def test_what_is_published_into_a_stack_comes_out_of_tail(stacks: list[Up], tmp_path: Path) -> None:
+    bare = [part for name in ("postgres", "supabase", "tap") for part in ("--without", name)]
+    stacks.append(Up(tmp_path / "one", *bare))
+    stacks[0].ready()
+    base = [sys.executable, "-m", "crossfade.cli"]
+    state = ["--state", str(tmp_path / "one")]
+    record = tmp_path / "record.jsonl"
+    options = ["--from", "earliest", "--key", "N1", "--json", "--record", str(record)]
+    with subprocess.Popen(
+        [*base, "tail", *state, *options],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as tail:
+        lines = "".join(
+            json.dumps({"id": f"id-{n}", "type": "t", "key": f"N{n % 2}", "data": n}) + "\n"
+            for n in range(1, 8)
+        )
+        done = subprocess.run(
+            [*base, "publish", "-", *state],
+            input=lines,
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "published 7 events\n")
+        assert tail.stdout is not None
+        seen = [json.loads(tail.stdout.readline()) for _ in range(4)]
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(timeout=30) == 130
+    assert [one["data"] for one in seen] == ["1", "3", "5", "7"]
+    assert [json.loads(line) for line in record.read_text().splitlines()] == seen
+
+
 def test_a_service_that_dies_ends_the_stack_and_names_its_log(
     stacks: list[Up], tmp_path: Path
 ) -> None:
