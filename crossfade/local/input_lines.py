@@ -49,7 +49,7 @@ def open_lines(path: Path) -> Iterator[IO[bytes]]:
         UsageError: it can not be opened.
     """
     if path == STANDARD_INPUT:
-        yield sys.stdin.buffer
+        yield _standard_input()
         return
     with ExitStack() as exits:
         try:
@@ -58,6 +58,16 @@ def open_lines(path: Path) -> Iterator[IO[bytes]]:
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror or error}") from error
         yield file
+
+
+def _standard_input() -> IO[bytes]:
+    try:
+        number = sys.stdin.fileno()
+    except (OSError, ValueError):
+        return sys.stdin.buffer  # somebody put a file of their own in its place
+    # An object of our own: a thread that waits in sys.stdin's own buffer when the interpreter
+    # ends (a fault in an earlier line, Ctrl-C) holds its lock, and the interpreter aborts.
+    return open(number, "rb", closefd=False)
 
 
 def parsed(lines: IO[bytes], name: str) -> Iterator[InputLine]:
