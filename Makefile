@@ -21,7 +21,7 @@ demo: $(STAMP) ## a whole migration of real events, with an outage and a rollbac
 	@$(BIN)/crossfade demo $(ARGS)
 
 test: $(STAMP) ## every test that needs no browser
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
