@@ -45,10 +45,10 @@ async def run_outage(
     before, published = handed_over(), event_count(journal)
     version = int(observer.status["flags"]["version"])
     began = time.monotonic()
-    await stack.supervisor.kill(*SERVICES_KILLED)
-    say("Supabase is gone: its server and its database were killed", "bold red")
     watching = asyncio.create_task(_watch(observer, outage, began, version, say))
     try:
+        await stack.supervisor.kill(*SERVICES_KILLED)
+        say("Supabase is gone: its server and its database were killed", "bold red")
         await asyncio.sleep(max(0.0, began + lasting_s - time.monotonic()))
         # It stays away until the breaker has seen it, however slow this machine is.
         await observer.until(lambda _: outage.breaker_open_s is not None, "breaker", _BREAKER_S)

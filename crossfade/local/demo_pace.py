@@ -5,7 +5,9 @@ from typing import Any
 
 __all__ = ["pace"]
 
-_BUSY = ("ramping", "soaking", "reconciling", "rolling_back")
+_BUSY = ("ramping", "soaking", "reconciling", "rolling_back", "rolled_back")
+"""Phases that need traffic: those that collect evidence, and the outage until it is resumed."""
+
 _QUIET_SHARE = 0.1
 _OVER_BUDGET_SHARE = 0.25
 _PAUSED = 0.05

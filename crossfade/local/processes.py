@@ -20,6 +20,7 @@ __all__ = [
     "end_group",
     "end_marked",
     "group_alive",
+    "kill_tree",
     "marked",
     "spawn",
     "wait_gone",
@@ -108,6 +109,23 @@ def end_marked(marker: str, *, spare: Iterable[int] = (), grace_s: float = 1.0) 
         while any(_runs(process) for process in left) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
     return [process.pid for process in ended]
+
+
+def kill_tree(pid: int, wait_s: float) -> None:
+    """SIGKILL a process with all its descendants, which may have sessions of their own.
+
+    Returns when none of the descendants runs any more, or after ``wait_s``. (Whoever is dead
+    and not yet waited for by its new parent does not run.)
+    """
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        children = parent.children(recursive=True)
+        for process in (parent, *children):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        deadline = time.monotonic() + wait_s
+        while any(_runs(process) for process in children) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 def wait_gone(groups: Iterable[int], timeout_s: float) -> list[int]:

@@ -14,11 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from crossfade.errors import StackError
 from crossfade.local.guardian import Guardian
-from crossfade.local.processes import MARKER, end_group, end_marked, spawn
+from crossfade.local.processes import MARKER, end_group, end_marked, kill_tree, spawn
 
 __all__ = ["ServiceSpec", "ServiceState", "ServiceStatus", "Supervisor"]
 
@@ -191,7 +189,7 @@ class Supervisor:
         for name in names:
             process = self._services[name].process
             if process is not None and process.returncode is None:
-                _kill_tree(process.pid)
+                await asyncio.to_thread(kill_tree, process.pid, _KILL_WAIT_S)
         for name in names:
             await self._await_end(self._services[name])
 
@@ -316,17 +314,6 @@ class Supervisor:
             log=one.spec.log,
             note=one.note,
         )
-
-
-def _kill_tree(pid: int) -> None:
-    """SIGKILL a process with all its descendants, which may have sessions of their own."""
-    with contextlib.suppress(psutil.Error):
-        parent = psutil.Process(pid)
-        family = [parent, *parent.children(recursive=True)]
-        for process in family:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(family[1:], timeout=_KILL_WAIT_S)
 
 
 def _obituary(spec: ServiceSpec, status: int | None) -> str:

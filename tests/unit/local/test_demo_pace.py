@@ -10,12 +10,14 @@ def rollout(stage: int, phase: str, attempt: int = 1) -> dict[str, object]:
     return {"stage": stage, "phase": phase, "attempt": attempt, "stages": stages}
 
 
-@pytest.mark.parametrize("phase", ["ramping", "soaking", "reconciling", "rolling_back"])
-def test_full_pace_while_evidence_is_collected(phase: str) -> None:
+@pytest.mark.parametrize(
+    "phase", ["ramping", "soaking", "reconciling", "rolling_back", "rolled_back"]
+)
+def test_full_pace_while_evidence_is_collected_and_through_the_outage(phase: str) -> None:
     assert pace(120, rollout(0, phase), 0.1) == 120
 
 
-@pytest.mark.parametrize("phase", ["ready", "preflight", "awaiting_approval", "rolled_back"])
+@pytest.mark.parametrize("phase", ["ready", "preflight", "awaiting_approval"])
 def test_a_trickle_while_nobody_looks(phase: str) -> None:
     assert 0 < pace(120, rollout(0, phase), 0.1) < 20
     assert 0 < pace(120, None, 0.0) < 20
