@@ -332,7 +332,7 @@ class StackSettings(_Section):
     hub_port: int = Field(0, ge=0, le=65_535)
     control_port: int = Field(0, ge=0, le=65_535)
     prefect_port: int = Field(0, ge=0, le=65_535)
-    start_timeout_s: float = Field(90.0, gt=0)
+    start_timeout_s: float = Field(120.0, gt=0)
     jwt_secret: SecretStr = SecretStr("")
 
 

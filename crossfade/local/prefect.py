@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from importlib import metadata, resources
 from pathlib import Path
@@ -167,11 +168,15 @@ async def deploy(
     *,
     inherited: Mapping[str, str],
     timeout_s: float = 90.0,
+    log: Path | None = None,
 ) -> None:
     """Make the work pool and every deployment of ``prefect.yaml``, automations included.
 
     One subprocess; may be started together with the server, which it waits for. Repeating it
     updates what is there.
+
+    Args:
+        log: where its output is appended as well.
 
     Raises:
         StackError: it failed or took longer than ``timeout_s``; with the end of its output.
@@ -186,25 +191,29 @@ async def deploy(
         **_environment(home, api_url, inherited),
         **_settings_variable(settings_file),
     }
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-        cwd=prefect_file().parent,
-    )
-    try:
-        async with asyncio.timeout(timeout_s):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        raise StackError(f"Prefect: the deployments were not made within {timeout_s:g} s") from None
-    finally:
-        if process.returncode is None:
-            await _end(process)
-    if process.returncode != 0:
-        last = output.decode(errors="replace")[-_DEPLOY_OUTPUT_BYTES:].strip()
-        raise StackError(f"Prefect: the deployments were not made: {last}")
+    opened = tempfile.TemporaryFile() if log is None else log.open("a+b")  # noqa: SIM115
+    with opened as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd=prefect_file().parent,
+        )
+        fault = ""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await process.wait()
+        except TimeoutError:
+            fault = f" within {timeout_s:g} s"
+        finally:
+            if process.returncode is None:
+                await _end(process)
+        if fault or process.returncode != 0:
+            output.seek(max(0, output.seek(0, os.SEEK_END) - _DEPLOY_OUTPUT_BYTES))
+            last = output.read().decode(errors="replace").strip()
+            raise StackError(f"Prefect: the deployments were not made{fault}: {last}")
 
 
 def prefect_file() -> Path:

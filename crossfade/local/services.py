@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from crossfade.errors import StackError
 from crossfade.local import prefect
 from crossfade.local.migrations import apply_migrations
 from crossfade.local.postgres import Postgres
@@ -31,6 +33,7 @@ SERVICES = ("postgres", "supabase", "hub", "control", "tap", "prefect", "worker"
 """Every service, in the order in which they are shown."""
 
 _LOOK_S = 2.0
+_log = structlog.get_logger("crossfade.stack")
 _FRESH_US = 5_000_000
 
 
@@ -70,6 +73,14 @@ class Services:
         Raises:
             StackError: with the end of the output.
         """
+        try:
+            await self._deploy_once()
+        except StackError as error:
+            # Seen once in some fifty starts: it hangs. Repeating it updates what is there.
+            _log.warning("deploying once more", reason=str(error).splitlines()[0])
+            await self._deploy_once()
+
+    async def _deploy_once(self) -> None:
         section = self._settings.prefect
         await prefect.deploy(
             self._paths.prefect,
@@ -77,7 +88,8 @@ class Services:
             self._paths.settings,
             section.work_pool,
             inherited={**self._environment, MARKER: self._marker},
-            timeout_s=self._settings.stack.start_timeout_s,
+            timeout_s=self._settings.stack.start_timeout_s / 2,
+            log=self._paths.log("deploy"),
         )
 
     def _postgres_spec(self) -> ServiceSpec:
