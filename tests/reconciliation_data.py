@@ -36,7 +36,7 @@ def stream(topic: str = "system", partition: int = 0) -> Stream:
 def make_event(where: Stream, sequence: int, **changes: Any) -> Event:
     """An event with the checksum of its content; ``changes`` override its fields."""
     event = Event(
-        id=f"{where.topic}-{where.partition}-{sequence}",
+        id=f"{where.source}-{where.topic}-{where.partition}-{sequence}",
         source=where.source,
         type="flight.departed",
         time_us=1_700_000_000_000_000 + sequence,

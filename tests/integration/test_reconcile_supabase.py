@@ -1,5 +1,6 @@
 """Reconciliation, backfill and the command against the real table, over its REST interface."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,12 @@ def world(project: Project, tmp_path: Path) -> Iterator[World]:
         yield made
 
 
+@pytest.fixture
+def reader(project: Project) -> Iterator[SupabaseReader]:
+    with contextlib.closing(SupabaseReader(project.settings().supabase)) as made:
+        yield made
+
+
 def settings_of(world: World, project: Project, **options: object) -> Settings:
     return world.settings(**options).model_copy(update={"supabase": project.settings().supabase})
 
@@ -55,10 +62,11 @@ def run(world: World, project: Project, **given: object) -> Reconciliation:
 def store(project: Project, world: World) -> None:
     """Ingest what the double was given."""
     events = [event for held in world.supabase.events.values() for event in held.values()]
-    project.sql(
+    [(answer,)] = project.sql(
         "select public.crossfade_ingest_v1(%s::json, false)",
         json.dumps([to_wire(event) for event in events]),
     )
+    assert not answer["conflicts"], "another test left events under the same ids"
 
 
 def spoil(project: Project, event: Event, assignment: str) -> None:
@@ -119,11 +127,12 @@ def test_backfill_fills_the_table_quietly(world: World, project: Project) -> Non
     assert run(world, project).verdict is Verdict.PASS
 
 
-def test_the_readers_digests_are_those_of_the_rows(world: World, project: Project) -> None:
+def test_the_readers_digests_are_those_of_the_rows(
+    world: World, project: Project, reader: SupabaseReader
+) -> None:
     events = world.fill(LOST, 60)
     world.drop("supabase", events[19])
     store(project, world)
-    reader = SupabaseReader(project.settings().supabase)
     assert Extent(LOST, 1, 60) in reader.streams()
     held = [event for event in events if event.sequence != 20]
     # Two ranges that share a block, the one cut inside it: their parts add up.
@@ -142,18 +151,15 @@ def test_the_readers_digests_are_those_of_the_rows(world: World, project: Projec
     assert [row.event for row in rows] == [e for e in held if 15 <= e.sequence <= 30]
     assert all(row.hash == row.stored == row.event.hash for row in rows)
     assert list(reader.rows(LOST, 61, 99)) == list(reader.rows(here("debug", 1), 1, 9)) == []
-    reader.close()
 
 
 def test_rows_come_page_by_page(
-    world: World, project: Project, monkeypatch: pytest.MonkeyPatch
+    world: World, project: Project, reader: SupabaseReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crossfade.adapters.stores.supabase.PAGE", 7)
     events = world.fill(LOST, 60)
     store(project, world)
-    reader = SupabaseReader(project.settings().supabase)
     assert [row.event for row in reader.rows(LOST, 3, 50)] == events[2:50]
-    reader.close()
 
 
 def test_a_table_that_is_down_or_refuses_is_an_error(

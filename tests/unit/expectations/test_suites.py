@@ -129,7 +129,7 @@ CONTENTS: dict[str, Spoil] = {
 
 SHAPE: dict[str, Spoil] = {
     "batch-is-complete": without_last_row,
-    "id-is-unique": put("id", "critical-3-2"),
+    "id-is-unique": put("id", "app-critical-3-2"),
     "sequence-counts-from-1": put("sequence", 0),
     "partition-is-a-number": put("partition", -1),
     "time-is-plausible": put("time_us", 1_000_000),
