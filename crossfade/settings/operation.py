@@ -1,0 +1,72 @@
+"""What runs beside the events' way: control server, reconciliation, Prefect, embedded stack."""
+
+from pathlib import Path
+
+from pydantic import AwareDatetime, Field, SecretStr
+
+from crossfade.settings.section import Section
+
+__all__ = [
+    "ControlSettings",
+    "PrefectSettings",
+    "ReconcileSettings",
+    "StackSettings",
+]
+
+
+class ControlSettings(Section):
+    """The control server and how to reach it."""
+
+    url: str = "http://127.0.0.1:8780"
+    database_url: str = "sqlite:///crossfade-control.db"
+    operator_token: SecretStr = SecretStr("")
+    instance_token: SecretStr = SecretStr("")
+    origins: tuple[str, ...] = Field(
+        (), description="browsers' origins, besides its own, whose pages may call it with a token"
+    )
+    timeout_s: float = Field(5.0, gt=0, description="longest wait of a call besides long polls")
+    live_s: float = Field(5.0, gt=0, description="an instance silent for longer is not live")
+    monitor_s: float = Field(1.0, gt=0)
+    telemetry_keep_s: float = Field(7 * 86_400.0, gt=0)
+
+
+class ReconcileSettings(Section):
+    """Comparing the stores."""
+
+    block: int = Field(256, ge=1, le=100_000)
+    grace_s: float = Field(5.0, ge=0, description="younger events are in flight, not missing")
+    rechecks: int = Field(3, ge=1, description="a suspect that survives these is a finding")
+    recheck_s: float = Field(1.0, ge=0)
+    scrub_blocks: int = Field(64, ge=0)
+    exact: tuple[str, ...] = Field(
+        ("critical",), description="categories in which a single discrepancy is a FAIL"
+    )
+    tolerance: float = Field(
+        0.001, ge=0, lt=1, description="share of the others' events that may differ before a FAIL"
+    )
+    websocket_since: AwareDatetime | None = Field(
+        None, description="the tap joined an older journal then: expect nothing earlier of it"
+    )
+    every_s: float = Field(300.0, gt=0, description="schedule of the validate deployment")
+    state: Path = Path("crossfade-reconcile.db")
+
+
+class PrefectSettings(Section):
+    """Where the flows run."""
+
+    api_url: str = ""
+    work_pool: str = "crossfade"
+    report_every_s: float = Field(86_400.0, gt=0, description="schedule of the report deployment")
+
+
+class StackSettings(Section):
+    """The embedded stack; a port of 0 takes a free one."""
+
+    state: Path = Path(".crossfade")
+    postgres_port: int = Field(0, ge=0, le=65_535)
+    supabase_port: int = Field(0, ge=0, le=65_535)
+    hub_port: int = Field(0, ge=0, le=65_535)
+    control_port: int = Field(0, ge=0, le=65_535)
+    prefect_port: int = Field(0, ge=0, le=65_535)
+    start_timeout_s: float = Field(120.0, gt=0)
+    jwt_secret: SecretStr = SecretStr("")
