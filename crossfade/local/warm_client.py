@@ -8,6 +8,7 @@ process. Imports next to nothing, since starting quickly is what it is for.
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -43,8 +44,7 @@ def main() -> None:
         data = len(request).to_bytes(4, "big") + request
         sent = socket.send_fds(server, [data], [0, 1, 2])
         server.sendall(data[sent:])
-        answers = server.makefile("rb")
-        line = answers.readline()
+        line = _answer(server)
     except OSError:
         line = b""
     if not line:
@@ -56,7 +56,7 @@ def main() -> None:
     for number in _FORWARDED:
         signal.signal(number, lambda received, _frame: _forward(pid, received))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-    line = answers.readline()
+    line = _answer(server)
     if not line:
         # The server is gone, the child is not.
         while _runs(pid):
@@ -68,6 +68,23 @@ def main() -> None:
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     sys.exit(status)
+
+
+def _answer(server: socket.socket) -> bytes:
+    """One line of the server's; signals are looked at meanwhile.
+
+    A read that waits would not do: a signal that comes between Python's last look and the
+    system call is seen only when the call returns, which may be never.
+    """
+    line = b""
+    while not line.endswith(b"\n"):
+        if not select.select([server], [], [], _POLL_S)[0]:
+            continue
+        byte = server.recv(1)
+        if not byte:
+            return b""
+        line += byte
+    return line
 
 
 def _run_here(module: str, arguments: list[str]) -> None:

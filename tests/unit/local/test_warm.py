@@ -32,8 +32,8 @@ print("to stderr", file=sys.stderr, flush=True)
 what = sys.argv[1] if len(sys.argv) > 1 else ""
 if what == "exit":
     sys.exit(7)
-if what == "wait":
-    time.sleep(60)
+while what == "wait":
+    time.sleep(0.05)  # not in one go: a signal just before the call is seen after it
 if what == "raise":
     raise ValueError("no")
 """
