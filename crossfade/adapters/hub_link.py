@@ -1,8 +1,8 @@
 """The publisher's connection to a legacy hub that speaks the protocol (docs/protocol.md).
 
 ``HubLink.send`` is a ``ports.LegacySend``. Beside it the link answers the hub's fills from the
-journal, and on every connection tells the hub what was handed over before, so that a hub that
-was restarted knows what its subscribers may miss.
+journal, and tells the hub on every connection what was handed over before, so that a hub that
+was restarted knows what its subscribers may miss, and later where the journal's floors have risen.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class HubLink:
         self._retry_max_s = retry_max_s
         self._uniform = uniform
         self._connection: ClientConnection | None = None
-        self._announced: set[Stream] = set()
+        self._announced: dict[Stream, int] = {}
         self._pending: dict[int, asyncio.Future[None]] = {}
         self._requests = 0
         self._fills: asyncio.Queue[tuple[ClientConnection, dict[str, Any]]] = asyncio.Queue(
@@ -131,8 +131,7 @@ class HubLink:
             stream = event.stream
             stream_id = self._journal.stream_id(stream)
             if stream not in self._announced and stream_id is not None:
-                self._announced.add(stream)
-                floor = self._journal.head(stream_id).floor
+                floor = self._announced[stream] = self._journal.head(stream_id).floor
                 rows.append([*stream, event.sequence - 1, floor])
         return rows
 
@@ -157,7 +156,10 @@ class HubLink:
     async def _run(self) -> None:
         failures = 0
         async with asyncio.TaskGroup() as group:
-            answering = group.create_task(self._answer_fills(), name="hub-link-fills")
+            beside = (
+                group.create_task(self._answer_fills(), name="hub-link-fills"),
+                group.create_task(self._tell_floors(), name="hub-link-floors"),
+            )
             try:
                 while True:
                     try:
@@ -172,7 +174,8 @@ class HubLink:
             finally:
                 self._connection = None  # on purpose: nothing to warn of
                 self._lost("the link was closed")
-                answering.cancel()
+                for task in beside:
+                    task.cancel()
 
     async def _session(self) -> None:
         async with connect(
@@ -199,8 +202,9 @@ class HubLink:
         hello = encode_frame("hello", role="publisher", instance=self._instance, token=token)
         await connection.send(hello, text=True)
         await self._expect(connection, "welcome")
-        rows = [self._handed_over(head) for head in self._journal.heads()]
-        self._announced = {head.stream for head in self._journal.heads()}
+        heads = self._journal.heads()
+        rows = [self._handed_over(head) for head in heads]
+        self._announced = {head.stream: head.floor for head in heads}
         for start in range(0, len(rows), HEADS_PER_FRAME):
             part = rows[start : start + HEADS_PER_FRAME]
             frame = encode_frame("publish", request=0, events=[], heads=part)
@@ -231,6 +235,25 @@ class HubLink:
                 _log.warning("%d fills wait already: one is not answered", FILLS_WAITING)
         elif frame["kind"] == "error":
             _log.error("the hub says: %s %s", frame.get("code"), frame.get("message"))
+
+    async def _tell_floors(self) -> None:
+        """Pruning raises floors: a hub that knows them gives up at once what nobody holds."""
+        while True:
+            await asyncio.sleep(self._settings.heads_s)
+            risen = [
+                head
+                for head in self._journal.heads()
+                if self._announced.get(head.stream, head.floor) < head.floor
+            ]
+            for start in range(0, len(risen), HEADS_PER_FRAME):
+                part = risen[start : start + HEADS_PER_FRAME]
+                try:
+                    await self._publish(
+                        {"events": [], "heads": [self._handed_over(head) for head in part]}
+                    )
+                except StoreUnreachable:
+                    break  # the next connection's greeting tells all floors
+                self._announced.update((head.stream, head.floor) for head in part)
 
     async def _answer_fills(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 Lives on the event loop; the writing thread tells it of each commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from crossfade.adapters.journal_reader import JournalStream
 from crossfade.adapters.journal_writer import GroupResult, Snapshot
@@ -60,6 +60,11 @@ class Books:
                 after.done(one.stream_id, before.cursor(one.stream_id))
         for sink, count in snapshot.parked.items():
             self.parked[sink] = max(count, self.parked.get(sink, 0))
+
+    def pruned(self, floors: Mapping[int, int]) -> None:
+        """Streams, by number, hold nothing below these sequences any more."""
+        for stream_id, floor in floors.items():
+            self._streams[stream_id] = self._streams[stream_id]._replace(floor=floor)
 
     def commit(self, result: GroupResult) -> None:
         """Take over what one transaction changed."""

@@ -17,6 +17,7 @@ from uuid import uuid4
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.journal_books import Books
 from crossfade.adapters.journal_reader import JournalReader
+from crossfade.adapters.journal_retention import Pruner
 from crossfade.adapters.journal_thread import GroupWriter, Request
 from crossfade.adapters.journal_writer import GroupResult, Ledger, Routing, Snapshot
 from crossfade.core.event import Draft, Event, Head, Stream
@@ -67,6 +68,7 @@ class Journal:
             durability=settings.durability,
             token=uuid4().hex,
             routing=routing,
+            pruner=Pruner(settings),
             now_us=self._clock.now_us,
         )
         self._books = Books(tuple(routing))
@@ -262,6 +264,10 @@ class Journal:
                 else:
                     request.answer.set_result(answer)
         self._release(sum(len(request.drafts) for request in group))
+        self._notify()
+
+    def pruned(self, floors: Mapping[int, int]) -> None:
+        self._books.pruned(floors)
         self._notify()
 
     def failed(self, group: Sequence[Request], error: JournalError | Closed) -> None:

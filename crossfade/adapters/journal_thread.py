@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -21,6 +22,8 @@ UPKEEP_S = 0.25
 sends again what was sent: every receiver drops repetitions."""
 PAUSE_S = 2.0
 """After a failed write of cursors alone, for which nobody waits."""
+PRUNE_PAUSE_S = 0.02
+"""Between the steps of a pass while nobody publishes; else each group is followed by one step."""
 
 
 class Request(NamedTuple):
@@ -38,6 +41,9 @@ class Sponsor(Protocol):
 
     def committed(self, group: Sequence[Request], result: GroupResult) -> None:
         """A group is durable."""
+
+    def pruned(self, floors: Mapping[int, int]) -> None:
+        """Floors of streams rose; the rows below them go a little later."""
 
     def failed(self, group: Sequence[Request], error: JournalError) -> None:
         """A group is not known to be durable."""
@@ -64,6 +70,9 @@ class GroupWriter:
         # Of the thread alone:
         self._group: list[Request] = []
         self._failures = 0
+        self._prunes = bool(settings.retention_s or settings.retention_events)
+        self._prune_at = time.monotonic() + settings.prune_s
+        self._in_pass = False
 
     def start(self) -> None:
         """Start the thread; its answers come to the running loop."""
@@ -119,6 +128,8 @@ class GroupWriter:
             self._group = []
             if last:
                 return
+            if self._prunes and (self._in_pass or time.monotonic() >= self._prune_at):
+                sound = self._prune(sound)
             with self._condition:
                 busy = len(group) > 1 or bool(self._requests)
                 if self._failures > failures and not group:
@@ -149,6 +160,24 @@ class GroupWriter:
         self._post(lambda: self._sponsor.committed(group, result))
         return True
 
+    def _prune(self, sound: bool) -> bool:
+        """Make one step; answers as ``_write`` does."""
+        try:
+            if not sound:
+                self._reload()
+            step = self._ledger.prune()
+        except JournalError as error:
+            _log.error("old events could not be pruned: %s", error)
+            self._in_pass = False
+            self._prune_at = time.monotonic() + self._settings.prune_s
+            return False
+        self._in_pass = not step.over
+        pause_s = PRUNE_PAUSE_S if self._in_pass else self._settings.prune_s
+        self._prune_at = time.monotonic() + pause_s
+        if step.floors:
+            self._post(lambda: self._sponsor.pruned(step.floors))
+        return True
+
     def _reload(self) -> None:
         snapshot = self._ledger.load()
         self._post(lambda: self._sponsor.loaded(snapshot))
@@ -157,15 +186,16 @@ class GroupWriter:
         return bool(self._requests) or self._stopping
 
     def _next_group(self, busy: bool) -> tuple[list[Request], Upkeep, bool]:
-        """Wait for the next group; the flag says that it is the last.
+        """Wait for the next group, or until pruning is due; the flag says that it is the last.
 
         Lingering pays only where others write too: a lone writer that awaits each of its
         events would wait for company that cannot come.
         """
         condition, settings = self._condition, self._settings
         with condition:
-            condition.wait_for(lambda: self._has_work() or self._upkeep)
-            if not self._has_work():
+            idle_s = max(0.0, self._prune_at - time.monotonic()) if self._prunes else None
+            condition.wait_for(lambda: self._has_work() or self._upkeep, idle_s)
+            if self._upkeep and not self._has_work():
                 condition.wait_for(self._has_work, UPKEEP_S)
             if busy and self._requests and not self._stopping:
                 condition.wait_for(

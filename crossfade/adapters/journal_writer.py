@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from crossfade.adapters.journal_lease import Lease
 from crossfade.adapters.journal_reader import JournalStream
+from crossfade.adapters.journal_retention import Pruner, PruneStep
 from crossfade.adapters.journal_schema import create, open_writer, unavailable
 from crossfade.core.event import Draft, Event, Stream, content_hash
 from crossfade.core.outbox import Route, RouteChange, route_change
@@ -68,6 +69,7 @@ class Ledger:
 
     Args:
         routing: which sinks are owed a partition's events; asked once per stream and group.
+        pruner: what may go.
         now_us: the wall clock.
         epoch: of a new journal; an existing one keeps its own.
     """
@@ -81,6 +83,7 @@ class Ledger:
         durability: str,
         token: str,
         routing: Routing,
+        pruner: Pruner,
         now_us: Callable[[], int],
     ) -> None:
         self._path = path
@@ -88,6 +91,7 @@ class Ledger:
         self._epoch = epoch
         self._durability = durability
         self._routing = routing
+        self._pruner = pruner
         self._now_us = now_us
         self._lease = Lease(path, token, now_us())
         self._connection: sqlite3.Connection
@@ -156,6 +160,21 @@ class Ledger:
         self._streams.update(group.touched)
         self._last_us, self._next_stream = group.last_us, group.next_stream
         return group.result()
+
+    def prune(self) -> PruneStep:
+        """Make one step of pruning.
+
+        Raises:
+            JournalUnavailable, JournalLocked: ``load`` before the next commit.
+        """
+        steps: list[PruneStep] = []
+
+        def work() -> None:
+            self._lease.check(self._connection)
+            steps.append(self._pruner.step(self._connection, self._now_us()))
+
+        self._transaction(work)
+        return steps[0]
 
     def _transaction(self, work: Callable[[], None]) -> None:
         try:

@@ -30,6 +30,15 @@ class JournalSettings(Section):
     linger_ms: float = Field(2.0, ge=0, le=1_000, description="longest wait to fill a group commit")
     group_events: int = Field(1_000, ge=1, le=100_000)
     queue_events: int = Field(20_000, ge=1, description="publish() waits above this")
+    retention_s: float = Field(
+        1_209_600.0,
+        ge=0,
+        description="older events are pruned once every sink has them; 0: never for their age",
+    )
+    retention_events: int = Field(
+        0, ge=0, description="a stream's older ones are pruned likewise; 0: never for their number"
+    )
+    prune_s: float = Field(30.0, gt=0, description="pause between two passes of pruning")
     epoch: int | None = Field(
         None, ge=0, description="of a new journal; default: the second of its birth"
     )

@@ -383,3 +383,43 @@ def test_reading_needs_no_writer(tmp_path: Path) -> None:
         assert one.streams() == two.streams()
         assert one.cursors("websocket") == {}
         assert one.read(STREAM._replace(partition=9), 1, 9) == []
+
+
+@pytest.mark.parametrize(
+    ("pragma", "mended", "advice"),
+    [
+        ("max_page_count = 1", "max_page_count = 1000000", "the disk is full: free some space"),
+        ("query_only = 1", "query_only = 0", "make the file and its folder writable"),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_a_file_that_takes_no_more_is_told_and_what_was_acknowledged_stays(
+    tmp_path: Path, pragma: str, mended: str, advice: str
+) -> None:
+    async with journal(tmp_path, prune_s=1_000) as book:
+        await book.append([draft(1)])
+        book._ledger._connection.execute(f"PRAGMA {pragma}")
+        for _ in range(2):
+            with pytest.raises(JournalUnavailable, match=advice):
+                await book.append([draft(n, data='"' + "x" * 10_000 + '"') for n in (2, 3)])
+        assert [event.sequence for event in (await book.fill(STREAM, 1, 9)).events] == [1]
+        book._ledger._connection.execute(f"PRAGMA {mended}")
+        (event,) = await book.append([draft(4)])
+        assert event.sequence == 2
+
+
+async def test_a_corrupt_page_is_told_and_the_journal_is_kept_for_repair(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    async with journal(tmp_path) as book:
+        await book.append([draft(n, data='"' + "x" * 2_000 + '"') for n in range(1, 60)])
+    async with journal(tmp_path) as book:
+        # Every page but the first, which holds the schema, loses its header.
+        with path.open("r+b") as file:
+            for page in range(1, path.stat().st_size // 4_096):
+                file.seek(page * 4_096)
+                file.write(b"\xff" * 64)
+        book._ledger._connection.execute("PRAGMA shrink_memory")
+        with pytest.raises(JournalUnavailable, match="damaged: keep it for repair, and start a"):
+            await book.append([draft(100)])
+    with pytest.raises(JournalUnavailable, match="damaged"):
+        await journal(tmp_path).__aenter__()
