@@ -25,7 +25,7 @@ import psycopg
 
 from crossfade.local.addresses import HOST, free_port
 from crossfade.local.keys import ProjectKeys, make_keys, mint_token, new_secret
-from crossfade.local.migrations import apply_migrations
+from crossfade.adapters.migrations import apply_migrations
 from crossfade.local.postgres import binaries
 from crossfade.local.supabase.bootstrap import prepare_database
 from crossfade.settings import Settings

@@ -16,9 +16,9 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from crossfade.adapters.migrations import apply_migrations
 from crossfade.errors import StackError
 from crossfade.local import prefect
-from crossfade.local.migrations import apply_migrations
 from crossfade.local.postgres import Postgres
 from crossfade.local.prefect_seed import keep_seed, plant_seed, seed_folder
 from crossfade.local.processes import MARKER

@@ -17,7 +17,7 @@ from crossfade.errors import (
     StoreUnreachable,
     UsageError,
 )
-from crossfade.local.migrations import find_migrations
+from crossfade.adapters.migrations import find_migrations
 from tests.contract.events import make_event, make_events
 from tests.services import Project
 

@@ -1,11 +1,11 @@
-"""Who may do what, and that applying the migrations again changes nothing."""
+"""Who may do what: every table and function of the catalog against the rules, per role."""
 
 import uuid
 
 import psycopg
 import pytest
 
-from crossfade.local.migrations import applied_versions, apply_migrations, find_migrations
+from crossfade.adapters.migrations import apply_migrations, find_migrations
 from crossfade.local.supabase.bootstrap import prepare_database
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
@@ -13,73 +13,200 @@ from tests.services import Postgres
 
 pytestmark = pytest.mark.xdist_group("schema")  # one set of services
 
-CALLS = {
-    "crossfade_ingest_v1": "'[]'",
-    "crossfade_heads_v1": "'[]'",
-    "crossfade_fill_v1": "'a', 1, 'b', 0, 1, 2",
-    "crossfade_streams_v1": "",
-    "crossfade_digests_v1": "'[]', 256",
-    "crossfade_health_v1": "",
+ROLES = ("anon", "authenticated", "service_role")
+NOBODY: frozenset[str] = frozenset()
+SERVER = frozenset({"service_role"})
+READERS = frozenset({"authenticated", "service_role"})
+# Who may execute what. A function that is missing here fails the tests: say who may call it.
+RULES = {
+    "public.crossfade_ingest_v1": SERVER,
+    "public.crossfade_heads_v1": SERVER,
+    "public.crossfade_fill_v1": READERS,
+    "public.crossfade_streams_v1": SERVER,
+    "public.crossfade_digests_v1": SERVER,
+    "public.crossfade_health_v1": SERVER,
+    "public.crossfade_facts_v1": SERVER,
+    "public.crossfade_retain_v1": SERVER,
+    "public.crossfade_extents_v1": SERVER,
+    "public.crossfade_changes_v1": SERVER,
+    "public.crossfade_scrub_v1": SERVER,
+    "crossfade.content_hash_v1": NOBODY,
+    "crossfade.hash_from_hex_v1": NOBODY,
+    "crossfade.live_report_v1": NOBODY,
+    "crossfade.log_change_v1": NOBODY,
+    "crossfade.may_receive_v1": READERS,
+    "crossfade.migration_v1": NOBODY,
+    "crossfade.partition_today_v1": NOBODY,
+    "crossfade.realtime_missing_v1": NOBODY,
+    "crossfade.send_v1": NOBODY,
+    "crossfade.unsent_v1": NOBODY,
+    "crossfade.wire_v1": NOBODY,
 }
+OURS = "(n.nspname = 'crossfade' or (n.nspname = 'public' and p.proname like 'crossfade%'))"
 
 
-@pytest.mark.parametrize("function", sorted(CALLS))
-@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
-def test_who_may_call_what(database: Database, role: str, function: str) -> None:
-    allowed = role == "service_role" or (role == "authenticated" and "fill" in function)
-    with database.connection.transaction(force_rollback=True):
-        database.connection.execute(f"set local role {role}")
-        if allowed:
-            database.connection.execute(f"select public.{function}({CALLS[function]})")
-        else:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                database.connection.execute(f"select public.{function}({CALLS[function]})")
+def functions(database: Database) -> dict[str, list[str]]:
+    """Every function of ours in the catalog, with its arguments' types."""
+    rows = database.connection.execute(
+        "select n.nspname || '.' || p.proname, array(select format_type(t, null) "
+        "from unnest(p.proargtypes) with ordinality as a(t, i) order by i) "
+        f"from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {OURS}"
+    ).fetchall()
+    assert len(rows) == len(dict(rows)), "two functions of one name: rules are by name"
+    return dict(rows)
 
 
-@pytest.mark.parametrize("table", ["events", "heads", "dead_letters"])
-@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
-def test_nobody_touches_the_tables(database: Database, role: str, table: str) -> None:
-    statements = {
-        "select": f"select * from crossfade.{table}",
-        "insert": f"insert into crossfade.{table} default values",
-        "update": f"update crossfade.{table} set topic = 'x'",
-        "delete": f"delete from crossfade.{table}",
-        "truncate": f"truncate crossfade.{table}",
-    }
-    for name, statement in statements.items():
+def relations(database: Database, kinds: str) -> list[str]:
+    rows = database.connection.execute(
+        "select 'crossfade.' || relname from pg_class "
+        "where relnamespace = 'crossfade'::regnamespace and relkind::text = any (%s) order by 1",
+        (list(kinds),),
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def test_every_function_has_a_rule(database: Database) -> None:
+    assert functions(database).keys() - RULES.keys() == set()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_may_call_what(database: Database, role: str) -> None:
+    for name, types in functions(database).items():
+        # Not constants: a strict function of a constant null is never looked at, nor its rights.
+        nulls = ", ".join(f"null::{one} as a{i}" for i, one in enumerate(types)) or "1"
+        values = ", ".join(f"a{i}" for i in range(len(types)))
+        call = f"select {name}({values}) from (select {nulls} offset 0) x"
+        allowed = role in RULES.get(name, NOBODY)
         with database.connection.transaction(force_rollback=True):
             database.connection.execute(f"set local role {role}")
-            if (role, name) == ("service_role", "select"):
-                database.connection.execute(statement)
+            try:
+                database.connection.execute(call)
+            except psycopg.errors.InsufficientPrivilege:
+                assert not allowed, f"{role} may not call {name}"
+            except (psycopg.errors.InvalidParameterValue, psycopg.errors.FeatureNotSupported):
+                assert allowed, f"{role} got into {name}"  # it minds the null, not the caller
             else:
-                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                assert allowed, f"{role} called {name}"
+
+
+def test_nothing_is_granted_to_public(database: Database) -> None:
+    """What PUBLIC may, a role that is made tomorrow may."""
+    found = database.connection.execute(
+        "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
+        "cross join aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a "
+        f"where {OURS} and a.grantee = 0 "
+        "union all select c.relname from pg_class c cross join aclexplode(c.relacl) a "
+        "where c.relnamespace = 'crossfade'::regnamespace and a.grantee = 0"
+    ).fetchall()
+    assert found == []
+
+
+def test_only_calls_of_the_api_run_as_their_owner(database: Database) -> None:
+    found = database.connection.execute(
+        "select n.nspname || '.' || p.proname from pg_proc p "
+        f"join pg_namespace n on n.oid = p.pronamespace where {OURS} and p.prosecdef"
+    ).fetchall()
+    # A trigger's function is called by nobody.
+    mine = {name for name in functions(database) if name.startswith("public.")}
+    assert {name for (name,) in found} - {"crossfade.log_change_v1"} == mine
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_touches_the_tables(database: Database, role: str) -> None:
+    tables = relations(database, "rpvmf")
+    assert len(tables) >= 3
+    for table in tables:
+        statements = {
+            "select": f"select * from {table}",
+            "insert": f"insert into {table} default values",
+            "update": f"update {table} set topic = 'x' where false",
+            "delete": f"delete from {table}",
+            "truncate": f"truncate {table}",
+            "references": f"create temp table t_{role} (like {table})",
+            "drop": f"drop table {table}",
+        }
+        for name, statement in statements.items():
+            with database.connection.transaction(force_rollback=True):
+                database.connection.execute(f"set local role {role}")
+                if (role, name) in (("service_role", "select"), ("service_role", "references")):
                     database.connection.execute(statement)
+                else:
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        database.connection.execute(statement)
+        granted = database.connection.execute(
+            "select p from unnest(array['select', 'insert', 'update', 'delete', 'truncate', "
+            "'references', 'trigger']) p where has_table_privilege(%s, %s, p) "
+            "or (p in ('select', 'insert', 'update', 'references') "
+            "and has_any_column_privilege(%s, %s, p))",
+            (role, table, role, table),
+        ).fetchall()
+        assert granted == ([("select",)] if role == "service_role" else [])
+    for sequence in relations(database, "S"):
+        row = database.one(
+            "select has_sequence_privilege(%s, %s, 'usage, select, update')", role, sequence
+        )
+        assert row is False, sequence
 
 
 def test_every_table_has_row_level_security_and_every_function_a_fixed_search_path(
     database: Database,
 ) -> None:
+    assert set(relations(database, "rp")) >= {
+        f"crossfade.{name}" for name in ("events", "heads", "dead_letters")
+    }
     open_tables = database.connection.execute(
         "select relname from pg_class where relnamespace = 'crossfade'::regnamespace "
-        "and relkind = 'r' and not relrowsecurity"
+        "and relkind in ('r', 'p') and not relrowsecurity"
     ).fetchall()
     assert open_tables == []
-    functions = database.connection.execute(
-        "select proname, proconfig from pg_proc where pronamespace in "
-        "('crossfade'::regnamespace, 'public'::regnamespace)"
+    loose = database.connection.execute(
+        "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
+        f"where {OURS} and not coalesce(p.proconfig, '{{}}') && array['search_path=\"\"']"
     ).fetchall()
-    assert len(functions) >= 14
-    assert [name for name, config in functions if 'search_path=""' not in (config or [])] == []
+    assert loose == []
 
 
-def test_nobody_calls_the_inner_functions(database: Database) -> None:
-    found = database.connection.execute(
-        "select p.proname, r.rolname from pg_proc p cross join pg_roles r "
-        "where p.pronamespace = 'crossfade'::regnamespace "
-        "and r.rolname in ('anon', 'authenticated') "
-        "and has_function_privilege(r.oid, p.oid, 'execute')"
-    ).fetchall()
-    assert found == [("may_receive_v1", "authenticated")]
+def test_a_search_path_of_the_caller_changes_nothing(fresh_database: Database) -> None:
+    """A caller who may create objects can not slip one under a function that runs as the owner."""
+    connection = fresh_database.connection
+    connection.execute(
+        "create schema evil; create table evil.events (source text);"
+        "create function evil.now() returns timestamptz language sql "
+        "as $$ select null::timestamptz $$"
+    )
+    connection.execute("set search_path = evil, pg_catalog")
+    assert fresh_database.ingest(make_events(1, 3))["inserted"] == 3
+    assert fresh_database.call("crossfade_health_v1")["events"] == 3
+
+
+def test_the_facts_tell_what_is_open(fresh_database: Database) -> None:
+    connection = fresh_database.connection
+    facts = fresh_database.call("crossfade_facts_v1")
+    assert (facts["open_tables"], facts["open_functions"], facts["unfixed_functions"]) == (
+        [],
+        [],
+        [],
+    )
+    assert (facts["realtime_send"], facts["partition_today"], facts["receive_policy"]) == (
+        True, True, True,
+    )  # fmt: skip
+    assert facts["timeouts"] == {
+        "anon": "3s", "authenticated": "8s", "authenticator": "8s", "service_role": None,
+    }  # fmt: skip
+    assert facts["migration"] == find_migrations()[-1].version
+    connection.execute(
+        "alter table crossfade.heads disable row level security;"
+        "alter table realtime.messages disable row level security;"
+        "grant execute on function public.crossfade_ingest_v1(json, boolean, integer) to anon;"
+        "alter function public.crossfade_heads_v1(json, boolean) reset search_path;"
+        "drop policy crossfade_receive on realtime.messages;"
+        "drop function realtime.send(jsonb, text, text, boolean)"
+    )
+    facts = fresh_database.call("crossfade_facts_v1")
+    assert facts["open_tables"] == ["crossfade.heads", "realtime.messages"]
+    assert facts["open_functions"] == ["anon: crossfade_ingest_v1"]
+    assert facts["unfixed_functions"] == ["crossfade_heads_v1"]
+    assert (facts["realtime_send"], facts["receive_policy"]) == (False, False)
 
 
 def test_the_hook_decides_what_authenticated_may_fill(fresh_database: Database) -> None:
@@ -102,20 +229,6 @@ def test_the_hook_decides_what_authenticated_may_fill(fresh_database: Database) 
     )["events"]
     apply_migrations(fresh_database.url, again=True)
     assert fresh_database.one("select crossfade.may_receive_v1('critical')") is False
-
-
-def test_migrations_are_recorded_and_harmless_again(fresh_database: Database) -> None:
-    versions = [migration.version for migration in find_migrations()]
-    assert applied_versions(fresh_database.url) == versions
-    assert fresh_database.call("crossfade_health_v1")["migration"] == versions[-1]
-    fresh_database.ingest(make_events(1, 3))
-    assert apply_migrations(fresh_database.url) == []
-    assert apply_migrations(fresh_database.url, again=True) == versions
-    assert fresh_database.call(
-        "crossfade_fill_v1", role="authenticated", source="app", epoch=1, topic="critical",
-        partition=0, first=1, last=9,
-    )["head"] == 3  # fmt: skip
-    assert fresh_database.ingest(make_events(1, 4))["skipped"] == 3
 
 
 def test_an_owner_without_superpowers_suffices(server: Postgres) -> None:

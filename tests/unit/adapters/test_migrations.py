@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.errors import StackError, StoreRejected, StoreUnavailable
-from crossfade.local.migrations import (
+from crossfade.adapters.migrations import (
     applied_versions,
     apply_migrations,
     find_migrations,
     migrations_folder,
 )
+from crossfade.errors import StackError, StoreRejected, StoreUnavailable
 from tests.services import Postgres
 
 
