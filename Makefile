@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser
+.PHONY: help demo test torture lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,6 +22,9 @@ demo: $(STAMP) ## a whole migration of real events, with an outage and a rollbac
 
 test: $(STAMP) ## every test that needs no browser
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+torture: $(STAMP) ## the whole crash matrix: SIGKILL at every point between two steps (ARGS="--seeds 5")
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 lint: $(STAMP) ## style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
