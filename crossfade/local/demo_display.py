@@ -2,14 +2,14 @@
 
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from crossfade.local.live_display import LiveDisplay
 
 __all__ = ["DemoDisplay", "Figures"]
 
@@ -26,36 +26,14 @@ class Figures:
     status: dict[str, Any] = field(default_factory=dict)
 
 
-class DemoDisplay:
+class DemoDisplay(LiveDisplay):
     """Shows ``figures``; ``say`` tells what happened, with the seconds since the start."""
 
     def __init__(self, console: Console, figures: Figures) -> None:
-        self._console = console
+        super().__init__(console, refresh_per_second=5)
         self._figures = figures
         self._began = time.monotonic()
-        self._live: Live | None = None
         self._line_due = 0.0
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self._panel,
-                console=self._console,
-                refresh_per_second=5,
-                transient=True,
-            )
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
     def say(self, text: str, style: str = "") -> None:
         """Tell what happened: one line that stays."""
@@ -64,7 +42,7 @@ class DemoDisplay:
 
     def tick(self) -> None:
         """Something changed; without a terminal a line is due every few seconds."""
-        if self._live is not None or time.monotonic() < self._line_due:
+        if self.is_live or time.monotonic() < self._line_due:
             return
         if self._figures.published:
             self._console.print(
@@ -91,7 +69,8 @@ class DemoDisplay:
         handed = sum(figures.delivered.values())
         return f"{where}published {figures.published}, handed over {handed}; {owed}"
 
-    def _panel(self) -> RenderableType:
+    def panel(self) -> RenderableType:
+        """The bar and the line below it."""
         figures = self._figures
         bar = Table.grid(padding=(0, 1))
         bar.add_row(

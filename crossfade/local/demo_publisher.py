@@ -7,11 +7,7 @@ published it says so and stays, as an application does, until SIGTERM.
 
 import argparse
 import asyncio
-import contextlib
 import itertools
-import logging
-import os
-import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,12 +15,12 @@ from pathlib import Path
 import orjson
 
 from crossfade.adapters.supabase import SupabaseEventStore
-from crossfade.errors import CrossfadeError
+from crossfade.local.demo_process import run_until_sigterm
 from crossfade.local.input_lines import open_lines, parsed
 from crossfade.local.replay import LineSource, Pace, replay
 from crossfade.ports import EventStore
 from crossfade.publisher import Publisher
-from crossfade.settings import Settings, load_settings
+from crossfade.settings import Settings
 from crossfade.testing import DroppingStore
 
 __all__ = ["main"]
@@ -32,10 +28,6 @@ __all__ = ["main"]
 
 async def _run(options: argparse.Namespace, settings: Settings) -> None:
     pace = Pace(rate=options.rate)
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
     async with AsyncExitStack() as exits:
         store: EventStore | None = None
         if options.drop is not None:
@@ -82,15 +74,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=None)
     parser.add_argument("--drop", default=None, help="sabotage: this id never reaches Supabase")
     options = parser.parse_args()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(_run(options, load_settings(options.settings, os.environ)))
-    except CrossfadeError as error:
-        sys.stderr.write(f"publisher: {error}\n")
-        return 1
-    return 0
+    return run_until_sigterm("publisher", options, _run)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from crossfade.local.live_display import LiveDisplay
 from crossfade.local.supervisor import ServiceState, ServiceStatus
 
 __all__ = ["StatusDisplay", "status_table"]
@@ -46,7 +44,7 @@ def status_table(statuses: Iterable[ServiceStatus], now: float) -> Table:
     return table
 
 
-class StatusDisplay:
+class StatusDisplay(LiveDisplay):
     """Shows services while they start or end; a context manager around that time.
 
     In a terminal one table that changes in place; elsewhere one line for every change.
@@ -56,35 +54,13 @@ class StatusDisplay:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console, refresh_per_second=8)
         self._statuses: dict[str, ServiceStatus] = {}
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self._table,
-                console=self._console,
-                refresh_per_second=8,
-                transient=True,
-            )
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
     def change(self, status: ServiceStatus) -> None:
         """A service changed."""
         self._statuses[status.name] = status
-        if self._live is None:
+        if not self.is_live:
             parts = [
                 time.strftime("%H:%M:%S"),
                 status.name,
@@ -94,5 +70,6 @@ class StatusDisplay:
             ]
             self._console.print(" ".join(filter(None, parts)), highlight=False, soft_wrap=True)
 
-    def _table(self) -> Table:
+    def panel(self) -> Table:
+        """The table of the services' last changes."""
         return status_table(self._statuses.values(), time.monotonic())
