@@ -17,6 +17,7 @@ from crossfade.control.store import RolloutStore
 from crossfade.core.evidence import Evidence, breach, describe
 from crossfade.core.flags import Flags
 from crossfade.core.rollout import (
+    AUTOMATION,
     Command,
     Phase,
     Plan,
@@ -42,6 +43,7 @@ MONITOR = "monitor"
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_WITH_EVIDENCE = (c.Applied, c.Approve, c.DrillArrived, c.CutOver, c.Decommission)
 _ATTEMPTS = 5
 _MAX_VERSION = 1 << 53
 _log = structlog.get_logger("crossfade.control")
@@ -251,7 +253,7 @@ class ControlService:
 
     async def _informed(self, state: Rollout, command: Command, now_us: int) -> Command:
         """The command with what only the server knows."""
-        if isinstance(command, c.Applied | c.Approve):
+        if isinstance(command, _WITH_EVIDENCE):
             return replace(command, evidence=self._evaluate(state, now_us))
         if isinstance(command, c.Reconciled):
             found = await self.db(self.records.reconciliation, command.reconciliation)
@@ -293,6 +295,26 @@ class ControlService:
             await self._by_monitor(
                 c.Hold(actor=MONITOR, stage=state.stage, attempt=state.attempt, reason=why)
             )
+
+    async def promote(self) -> None:
+        """Approve what passed, where the plan lets automation do it."""
+        state = self.rollout
+        if (
+            state is None
+            or state.phase is not Phase.AWAITING_APPROVAL
+            or state.current.promote != AUTOMATION
+        ):
+            return
+        await self._by_monitor(
+            c.Approve(
+                actor=MONITOR,
+                stage=state.stage,
+                attempt=state.attempt,
+                evidence_hash=state.evidence_hash or "",
+                approver=AUTOMATION,
+                comment="by the plan",
+            )
+        )
 
     async def watch(self) -> None:
         """Evaluate now; a broken guardrail takes everything back at once."""

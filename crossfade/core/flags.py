@@ -22,6 +22,8 @@ class Flags:
     and leaves ``written``, so that the table stays complete; a shadow stage raises
     ``written`` only. What is served is always written too. ``kill`` overrides everything:
     nobody is served by Realtime. ``topics`` maps every topic to its category.
+    ``decommissioned``: WebSocket is switched off, so that everything is written to Supabase
+    and served by Realtime, whatever the maps and ``kill`` say.
     """
 
     version: int = 0
@@ -33,13 +35,18 @@ class Flags:
     written: Mapping[str, float] = field(default_factory=dict)
     served: Mapping[str, float] = field(default_factory=dict)
     kill: bool = False
+    decommissioned: bool = False
 
     def served_percent(self, topic: str) -> float:
         """The percentage of ``topic``'s partitions that Realtime serves."""
+        if self.decommissioned:
+            return 100.0
         return 0.0 if self.kill else self._percent(self.served, topic)
 
     def written_percent(self, topic: str) -> float:
         """The percentage of ``topic``'s partitions that are dual-written."""
+        if self.decommissioned:
+            return 100.0
         return max(self._percent(self.written, topic), self._percent(self.served, topic))
 
     def serves(self, topic: str, partition: int) -> bool:
@@ -64,6 +71,7 @@ class Flags:
             "written": dict(self.written),
             "served": dict(self.served),
             "kill": self.kill,
+            "decommissioned": self.decommissioned,
         }
 
     @classmethod
@@ -81,4 +89,5 @@ class Flags:
             written={str(k): float(v) for k, v in value["written"].items()},
             served={str(k): float(v) for k, v in value["served"].items()},
             kill=bool(value["kill"]),
+            decommissioned=bool(value.get("decommissioned", False)),
         )

@@ -28,7 +28,7 @@ from crossfade.core.rollout import Action, Phase, Rollout, apply, decide, flags_
 from crossfade.core.rollout import commands as c
 from crossfade.core.verdict import Verdict
 from crossfade.errors import Refused
-from tests.rollouts import REQUIRED, SECOND, a_measurement, a_rollout, evidence_of
+from tests.rollouts import REQUIRED, SECOND, a_measurement, a_plan, a_rollout, evidence_of
 
 verdicts = st.sampled_from(list(Verdict))
 ACTIONS_TO_VERBS = {
@@ -41,13 +41,23 @@ ACTIONS_TO_VERBS = {
 }
 
 
+WITH_EVIDENCE = c.Applied | c.Approve | c.Reconciled | c.DrillArrived | c.CutOver | c.Decommission
+
+
 class RolloutMachine(RuleBasedStateMachine):
     given = Bundle("given")
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(
+        ramp=st.sampled_from([(), (1.0, 5.0), (20.0,)]),
+        hold_s=st.sampled_from([0.0, 2.0]),
+        drill_fresh_s=st.sampled_from([0.0, 0.0, 60.0]),
+    )
+    def start(self, ramp: tuple[float, ...], hold_s: float, drill_fresh_s: float) -> None:
         self.now_us = SECOND
-        self.state = a_rollout(self.now_us)
+        stages = tuple(replace(stage, ramp=ramp, hold_s=hold_s) for stage in a_plan().stages)
+        self.state = a_rollout(
+            self.now_us, stages=stages, drill_fresh_s=drill_fresh_s, reverse_s=5.0
+        )
         self.flags = flags_of(self.state, 1)
         self.verdicts = dict.fromkeys(REQUIRED, Verdict.PASS)
         self.written_before = 0.0
@@ -62,7 +72,7 @@ class RolloutMachine(RuleBasedStateMachine):
 
     def informed(self, command: c.Command) -> c.Command:
         """As the server does: what only it knows is added anew each time."""
-        if isinstance(command, c.Applied | c.Approve | c.Reconciled):
+        if isinstance(command, WITH_EVIDENCE):
             return replace(command, evidence=self.evidence())
         return command
 
@@ -107,7 +117,9 @@ class RolloutMachine(RuleBasedStateMachine):
                 assert command.fix
                 assert after.attempt == before.attempt + 1
                 assert after.evidence_since_us == self.now_us
-        promoted = after.stage != before.stage or after.phase is Phase.COMPLETED
+        promoted = after.stage != before.stage or (
+            after.phase is Phase.COMPLETED and before.phase is not Phase.DRILLING
+        )
         if promoted:
             # I7 and I8: exactly one stage, by an approval of PASS evidence of this attempt.
             assert isinstance(command, c.Approve)
@@ -124,8 +136,25 @@ class RolloutMachine(RuleBasedStateMachine):
             self.promoted.add((before.stage, before.attempt))
             assert after.approvals[-1].approver
         if flags_of(after, 0).served_percent("orders") > self.flags.served_percent("orders"):
-            assert isinstance(command, c.Preflight)
-            assert after.served == after.current.percent
+            assert isinstance(command, c.Preflight | c.Applied | c.DrillArrived | c.CutOver)
+            if isinstance(command, c.Applied):
+                assert after.ramp_step == before.ramp_step + 1
+            if isinstance(command, c.DrillArrived):
+                assert before.drill is not None
+                assert after.served == before.drill.served
+        if isinstance(command, c.CutOver | c.Decommission):
+            # I7 again: only on evidence that passes now, and with the name typed.
+            assert all(verdict is Verdict.PASS for verdict in self.verdicts.values())
+            assert command.confirm == before.name
+        if isinstance(command, c.Decommission):
+            assert before.phase is Phase.CUT_OVER
+            assert before.deadline_us is not None
+            assert self.now_us >= before.deadline_us
+        if isinstance(command, c.Begin) and before.plan.drill_fresh_s and before.serving:
+            assert before.last_drill is not None
+            assert before.last_drill.passed
+            assert self.now_us - before.last_drill.at_us <= before.plan.drill_fresh_s * SECOND
+        assert before.phase is not Phase.DECOMMISSIONED, "nothing follows the point of no return"
 
     def address(self) -> dict[str, object]:
         return {"actor": "flow-run:x", "stage": self.state.stage, "attempt": self.state.attempt}
@@ -229,6 +258,32 @@ class RolloutMachine(RuleBasedStateMachine):
         self.give(command)
         return command
 
+    @rule(
+        target=given,
+        scope=st.sampled_from([None, ("critical",)]),
+        points=st.sampled_from([None, 1.0, 40.0]),
+    )
+    def operator_drills(self, scope: tuple[str, ...] | None, points: float | None) -> c.Command:
+        command = c.DrillStart(**self.address(), scope=scope, points=points)
+        self.give(command)
+        return command
+
+    @rule(target=given)
+    def drill_arrives(self) -> c.Command:
+        command = c.DrillArrived(**self.address())
+        self.give(command)
+        return command
+
+    @rule(
+        target=given,
+        kind=st.sampled_from([c.CutOver, c.Decommission]),
+        confirm=st.sampled_from(["test", "test", "tset"]),
+    )
+    def operator_ends_it(self, kind: type[c.CutOver | c.Decommission], confirm: str) -> c.Command:
+        command = kind(**self.address(), confirm=confirm)
+        self.give(command)
+        return command
+
     @precondition(lambda self: overdue(self.state, self.now_us) is not None)
     @rule()
     def monitor_holds(self) -> None:
@@ -238,7 +293,7 @@ class RolloutMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def forward_back_forward(self, data: st.DataObject) -> None:
         """From wherever it is: rolled back, resumed, and through the whole stage again."""
-        if self.state.phase is Phase.CANCELLED:
+        if self.state.phase in (Phase.CANCELLED, Phase.DECOMMISSIONED):
             return
         self.all_is_well()
         self.give(c.Breach(**self.address(), reason="breaker"))
@@ -247,7 +302,7 @@ class RolloutMachine(RuleBasedStateMachine):
         self.give(c.Resume(**self.address(), root_cause="x", fix="y"))
         assert self.state.phase is Phase.READY
         stage, attempt = self.state.stage, self.state.attempt
-        for _ in range(12):
+        for _ in range(25):
             found = decide(self.state, self.evidence(), self.now_us, stage=stage, attempt=attempt)
             if found.action is Action.FINISHED:
                 break
@@ -261,6 +316,22 @@ class RolloutMachine(RuleBasedStateMachine):
         share = self.state.plan.stages[stage].percent["*"]
         assert self.flags.served_percent("orders") == share
         assert (stage, attempt) in self.promoted
+        self.to_the_end_and_back(data.draw(st.booleans()))
+
+    def to_the_end_and_back(self, decommissions: bool) -> None:
+        """After the last stage: cut over; then back and forward again is a rule's next turn."""
+        if self.state.phase is not Phase.COMPLETED:
+            return
+        self.give(c.DrillStart(**self.address()))
+        for _ in range(2):
+            self.now_us += SECOND
+            self.give(c.DrillArrived(**self.address()))
+        self.give(c.CutOver(**self.address(), confirm="test"))
+        assert self.state.phase is Phase.CUT_OVER
+        if decommissions:
+            self.now_us += 5 * SECOND
+            self.give(c.Decommission(**self.address(), confirm="test"))
+            assert self.state.phase is Phase.DECOMMISSIONED
 
     # Invariants
 
@@ -288,6 +359,17 @@ class RolloutMachine(RuleBasedStateMachine):
     def frozen_evidence_is_there_only_while_it_waits(self) -> None:
         waits = self.state.phase is Phase.AWAITING_APPROVAL
         assert (self.state.evidence_hash is not None) == waits
+
+    @invariant()
+    def a_drill_is_open_only_while_drilling(self) -> None:
+        assert (self.state.drill is not None) == (self.state.phase is Phase.DRILLING)
+
+    @invariant()
+    def nobody_is_without_a_transport(self) -> None:
+        """WebSocket is off only once everything is served by Realtime."""
+        if self.flags.decommissioned:
+            assert self.flags.served_percent("orders") == 100
+            assert self.flags.written_percent("orders") == 100
 
     @invariant()
     def the_stage_never_serves_more_than_planned(self) -> None:

@@ -4,15 +4,26 @@ from crossfade.core.rollout.apply import apply, start
 from crossfade.core.rollout.back import FLOW_ACTOR
 from crossfade.core.rollout.commands import Command, Fact, command_from_json
 from crossfade.core.rollout.decide import Action, Decision, decide, overdue
-from crossfade.core.rollout.plan import Plan, Stage, Targets, percent_of
-from crossfade.core.rollout.state import Approval, Phase, Rollout, flags_of
+from crossfade.core.rollout.plan import AUTOMATION, PERSON, Plan, Stage, Targets, percent_of
+from crossfade.core.rollout.state import (
+    Approval,
+    Drill,
+    DrillRecord,
+    Phase,
+    Rollout,
+    flags_of,
+)
 
 __all__ = [
+    "AUTOMATION",
     "FLOW_ACTOR",
+    "PERSON",
     "Action",
     "Approval",
     "Command",
     "Decision",
+    "Drill",
+    "DrillRecord",
     "Fact",
     "Phase",
     "Plan",

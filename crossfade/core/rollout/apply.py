@@ -8,12 +8,12 @@ of PASS over evidence of this very stage and attempt, and a person's approval of
 from collections.abc import Mapping
 from dataclasses import replace
 
-from crossfade.core.rollout import back, forward
+from crossfade.core.rollout import back, drill, ending, forward
 from crossfade.core.rollout import commands as c
 from crossfade.core.rollout.commands import Command, Fact
 from crossfade.core.rollout.moves import Step
 from crossfade.core.rollout.plan import Plan
-from crossfade.core.rollout.state import Phase, Rollout
+from crossfade.core.rollout.state import ENDED_WELL, Rollout
 from crossfade.errors import ApprovalRefused, Refused
 
 __all__ = ["apply", "start"]
@@ -37,6 +37,7 @@ def start(
         name=name,
         plan=plan,
         actor=actor,
+        operator=actor,
         started_us=now_us,
         since_us=now_us,
         evidence_since_us=now_us,
@@ -93,6 +94,14 @@ def apply(state: Rollout, command: Command, now_us: int) -> Step:
             step = back.resume(state, command, now_us)
         case c.Cancel():
             step = back.cancel(state, command, now_us)
+        case c.DrillStart():
+            step = drill.begin(state, command, now_us)
+        case c.DrillArrived():
+            step = drill.arrived(state, command, now_us)
+        case c.CutOver():
+            step = ending.cut_over(state, command, now_us)
+        case c.Decommission():
+            step = ending.decommission(state, command, now_us)
         case _:
             raise Refused(f"{command.verb}: unknown command")
     new, facts = step
@@ -117,6 +126,6 @@ def _check_address(state: Rollout, command: Command) -> None:
 
 
 def _complete(state: Rollout) -> Step:
-    if state.phase is not Phase.COMPLETED:
+    if state.phase not in ENDED_WELL:
         raise Refused(f"complete: {state.current.name} is {state.phase.value}, not approved yet")
     return state, ()

@@ -6,7 +6,7 @@ from typing import Any
 
 from crossfade.core.rollout import commands as c
 from crossfade.core.rollout.commands import Fact
-from crossfade.core.rollout.moves import Step, flags_fact, move, wrong_phase
+from crossfade.core.rollout.moves import Step, flags_facts, move, wrong_phase
 from crossfade.core.rollout.plan import percent_of
 from crossfade.core.rollout.state import Phase, Rollout
 from crossfade.errors import Refused
@@ -38,6 +38,8 @@ def take_back(
     lowers = served != state.served
     if state.phase is Phase.CANCELLED:
         raise wrong_phase(state, command.verb)
+    if state.phase is Phase.DECOMMISSIONED:
+        raise Refused(f"{command.verb}: WebSocket is switched off: there is no way back")
     already = state.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
     if not lowers:
         if already:
@@ -54,7 +56,10 @@ def take_back(
     if state.phase is Phase.ROLLING_BACK:
         # Wider than before, but still the one rollback that is under way.
         new = replace(state, served=served)
-        return new, (flags_fact(new), Fact("incident_changed", _incident(state, particulars)))
+        return new, (
+            *flags_facts(state, new),
+            Fact("incident_changed", _incident(state, particulars)),
+        )
     opened = state.incident_id is None
     number = state.incidents + 1 if opened else state.incidents
     new, facts = move(
@@ -65,13 +70,13 @@ def take_back(
         served=served,
         evidence_hash=None,
         deadline_us=None,
+        drill=None,
         incidents=number,
         incident_id=f"{state.id}-{number}" if opened else state.incident_id,
     )
     kind = "incident_opened" if opened else "incident_changed"
     found = [*facts, Fact(kind, _incident(new, particulars))]
-    if lowers:
-        found.append(flags_fact(new))
+    found += flags_facts(state, new)
     breached = isinstance(command, c.Breach)
     if breached or not command.actor.startswith(FLOW_ACTOR):
         name = "crossfade.breach" if breached else "crossfade.rollback_requested"
@@ -125,6 +130,7 @@ def resume(state: Rollout, command: c.Resume, now_us: int) -> Step:
         Phase.READY,
         now_us,
         attempt=state.attempt + 1,
+        operator=command.actor,
         evidence_since_us=now_us,
         incident_id=None,
         deadline_us=None,
@@ -138,7 +144,7 @@ def cancel(state: Rollout, command: c.Cancel, now_us: int) -> Step:
         return state, ()
     if not command.reason:
         raise Refused("cancel: give the reason")
-    if any(share > 0 for share in state.served.values()):
+    if state.serving:
         raise Refused("cancel: Realtime still serves somebody; roll back first")
     if state.phase not in (Phase.READY, Phase.HELD, Phase.ROLLED_BACK):
         raise wrong_phase(state, command.verb)

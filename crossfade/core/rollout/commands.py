@@ -21,6 +21,10 @@ __all__ = [
     "Cancel",
     "Command",
     "Complete",
+    "CutOver",
+    "Decommission",
+    "DrillArrived",
+    "DrillStart",
     "Extend",
     "Fact",
     "Hold",
@@ -184,13 +188,57 @@ class Complete(Command):
     """Confirms that the last stage was approved; changes nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillStart(Command):
+    """Takes ``points`` percentage points (None: the plan's) of ``scope`` back, on purpose.
+
+    ready, soaking, completed or cut_over → drilling.
+    """
+
+    scope: tuple[str, ...] | None = None
+    points: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillArrived(Command):
+    """Every live instance follows the drill's flags (``evidence``).
+
+    The first time everybody is back, and the flags rise again; the second time everybody is
+    forward again, and the rollout is where it was.
+    """
+
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOver(Command):
+    """completed → cut_over: Realtime is primary for everything; WebSocket runs on beside it.
+
+    ``confirm`` is the rollout's name, typed.
+    """
+
+    confirm: str
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decommission(Command):
+    """cut_over → decommissioned: WebSocket is switched off, and nothing goes back.
+
+    ``confirm`` is the rollout's name, typed.
+    """
+
+    confirm: str
+    evidence: Evidence | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """Something that a command made true: ``kind`` and its particulars, as JSON values.
 
     Kinds: ``started``, ``phase`` (from, to), ``flags`` (served, written), ``evidence``
     (hash), ``approved``, ``rejected``, ``incident_opened``, ``incident_changed``,
-    ``incident_closed``, ``event`` (name, payload: to be sent to Prefect).
+    ``incident_closed``, ``drilled``, ``event`` (name, payload: to be sent to Prefect).
     """
 
     kind: str
@@ -217,6 +265,10 @@ _COMMANDS: Mapping[str, type[Command]] = {
     "resume": Resume,
     "cancel": Cancel,
     "complete": Complete,
+    "drill": DrillStart,
+    "drill_arrived": DrillArrived,
+    "cut_over": CutOver,
+    "decommission": Decommission,
 }
 _VERBS = {kind: verb for verb, kind in _COMMANDS.items()}
 
@@ -310,4 +362,6 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "figures": _figures,
     "root_cause": _text,
     "fix": _text,
+    "points": _optional(_number),
+    "confirm": _text,
 }

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from crossfade.core.evidence import Evidence, describe
-from crossfade.core.rollout.state import Phase, Rollout
+from crossfade.core.rollout.drill import drill_wanted
+from crossfade.core.rollout.plan import AUTOMATION
+from crossfade.core.rollout.state import ENDED_WELL, Phase, Rollout
 from crossfade.core.verdict import Verdict
 
 __all__ = ["Action", "Decision", "decide", "overdue"]
@@ -46,7 +48,7 @@ def decide(
 ) -> Decision:
     """Decide for whoever drives ``stage`` (default: the current one) and ``attempt``."""
     stage = state.stage if stage is None else stage
-    if state.stage > stage or (state.phase is Phase.COMPLETED and state.stage == stage):
+    if state.stage > stage or (state.phase in ENDED_WELL and state.stage == stage):
         name = state.plan.stages[stage].name if stage >= 0 else str(stage)
         return Decision(action=Action.FINISHED, reason=f"{name} was approved")
     if stage > state.stage:
@@ -55,16 +57,24 @@ def decide(
         return _stopped(f"attempt {attempt} is over; this is attempt {state.attempt}")
     match state.phase:
         case Phase.READY:
+            wanted = drill_wanted(state, now_us)
+            if wanted is not None:
+                return Decision(action=Action.WAIT, reason=wanted, wait_s=POLL_S)
             return Decision(action=Action.BEGIN, reason=f"{state.current.name} may start")
+        case Phase.DRILLING:
+            return Decision(action=Action.WAIT, reason="a drill is under way", wait_s=1.0)
         case Phase.PREFLIGHT:
             return Decision(action=Action.PREFLIGHT, reason="check everything before the ramp")
         case Phase.RAMPING:
-            return _ramping(evidence)
+            return _ramping(state, evidence, now_us)
         case Phase.SOAKING:
             return _soaking(state, evidence, now_us)
         case Phase.RECONCILING:
             return Decision(action=Action.RECONCILE, reason="compare the stores", wait_s=1.0)
         case Phase.AWAITING_APPROVAL:
+            if state.current.promote == AUTOMATION:
+                reason = "the evidence passed; by the plan nobody is asked"
+                return Decision(action=Action.WAIT, reason=reason, wait_s=0.5)
             left_s = max(0.0, ((state.deadline_us or now_us) - now_us) / 1e6)
             reason = f"the evidence passed; a person decides within {left_s:.0f} s"
             return Decision(action=Action.ASK_APPROVAL, reason=reason, wait_s=min(left_s, POLL_S))
@@ -76,12 +86,14 @@ def decide(
 def overdue(state: Rollout, now_us: int) -> str | None:
     """Why the stage must be held now: an expired approval or a stall; None when it need not."""
     deadline_us = state.deadline_us or now_us
+    deadline_of_step = state.deadline_us or state.since_us
     if state.phase is Phase.AWAITING_APPROVAL:
         if now_us >= deadline_us:
             return f"nobody approved within {state.plan.approval_expires_s:g} s"
         return None
     stalled = {
-        Phase.RAMPING: (state.since_us, "not every instance followed the flags"),
+        Phase.RAMPING: (deadline_of_step, "not every instance followed the flags"),
+        Phase.DRILLING: (state.since_us, "the drill did not arrive"),
         Phase.SOAKING: (deadline_us, "the soak gave no conclusive evidence"),
         Phase.RECONCILING: (state.since_us, "the gate came to no conclusion"),
     }
@@ -96,7 +108,12 @@ def _stopped(reason: str) -> Decision:
     return Decision(action=Action.STOPPED, reason=reason)
 
 
-def _ramping(evidence: Evidence) -> Decision:
+def _ramping(state: Rollout, evidence: Evidence, now_us: int) -> Decision:
+    left_s = ((state.deadline_us or now_us) - now_us) / 1e6
+    if left_s > 0:
+        steps = len(state.current.ramp) + 1
+        reason = f"step {state.ramp_step + 1} of {steps} is held for another {left_s:.0f} s"
+        return Decision(action=Action.WAIT, reason=reason, wait_s=min(left_s, POLL_S))
     found = evidence.get("applied")
     if found is not None and found.verdict is Verdict.PASS:
         return Decision(

@@ -1,14 +1,23 @@
 """The way forward: preflight, ramp, soak, gate, approval, and stopping on the way."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from crossfade.core.evidence import breach, describe
 from crossfade.core.rollout import commands as c
 from crossfade.core.rollout.back import take_back
 from crossfade.core.rollout.commands import Fact
-from crossfade.core.rollout.moves import Step, flags_fact, move, own, passed, wrong_phase
-from crossfade.core.rollout.plan import percent_of
+from crossfade.core.rollout.drill import drill_wanted
+from crossfade.core.rollout.moves import (
+    Step,
+    announced,
+    flags_facts,
+    move,
+    own,
+    passed,
+    wrong_phase,
+)
+from crossfade.core.rollout.plan import PERSON, percent_of
 from crossfade.core.rollout.state import IN_STAGE, Approval, Phase, Rollout
 from crossfade.core.verdict import Verdict, worst
 from crossfade.errors import ApprovalRefused, Refused
@@ -33,6 +42,9 @@ def begin(state: Rollout, now_us: int) -> Step:
         return state, ()
     if state.phase is not Phase.READY:
         raise wrong_phase(state, "begin")
+    wanted = drill_wanted(state, now_us)
+    if wanted is not None:
+        raise Refused(f"begin: {state.current.name} must wait: {wanted}")
     return move(state, Phase.PREFLIGHT, now_us)
 
 
@@ -46,27 +58,46 @@ def preflight(state: Rollout, command: c.Preflight, now_us: int) -> Step:
     if verdict is not Verdict.PASS:
         bad = [describe(one) for one in command.checks if one.verdict is not Verdict.PASS]
         reason = f"preflight {verdict.value}: " + ("; ".join(bad) or "no check was made")
-        return move(state, Phase.HELD, now_us, reason=reason)
-    percent = state.current.percent
+        return _held(state, reason, now_us)
+    stage = state.current
     written = {
-        key: max(percent_of(state.written, key), percent_of(percent, key))
-        for key in {*state.written, *percent}
+        key: max(
+            percent_of(state.written, key),
+            percent_of(stage.percent, key),
+            percent_of(stage.written, key),
+        )
+        for key in {*state.written, *stage.percent, *stage.written}
     }
     new, facts = move(
         state,
         Phase.RAMPING,
         now_us,
-        served=dict(percent),
+        served=_raised(state, 0),
         written=written,
+        ramp_step=0,
+        deadline_us=None,
         evidence_since_us=now_us,
         evidence_hash=None,
         reconciliation=None,
     )
-    return new, (*facts, flags_fact(new))
+    return new, (*facts, *flags_facts(state, new))
+
+
+def _raised(state: Rollout, step: int) -> dict[str, float]:
+    """What a step of the ramp serves: never less than is served already, until its end."""
+    stage = state.current
+    aim = stage.serves_at(step)
+    if step >= len(stage.ramp):
+        return aim
+    keys = {*state.served, *aim}
+    return {key: max(percent_of(state.served, key), percent_of(aim, key)) for key in keys}
 
 
 def applied(state: Rollout, command: c.Applied, now_us: int) -> Step:
-    """ramping → soaking: the evidence of this attempt begins here."""
+    """ramping → the step's hold → the next step; after the last → soaking.
+
+    The evidence of this attempt begins with the soak.
+    """
     if passed(state, Phase.RAMPING):
         return state, ()
     if state.phase is not Phase.RAMPING:
@@ -76,8 +107,26 @@ def applied(state: Rollout, command: c.Applied, now_us: int) -> Step:
     if found is None or found.verdict is not Verdict.PASS:
         why = describe(found) if found else "no instance reports"
         raise Refused(f"applied: not every live instance follows the flags yet: {why}")
+    if state.ramp_step < len(state.current.ramp):
+        return _climb(state, now_us)
     deadline_us = now_us + round(state.current.soak_s * 1e6)
     return move(state, Phase.SOAKING, now_us, evidence_since_us=now_us, deadline_us=deadline_us)
+
+
+def _climb(state: Rollout, now_us: int) -> Step:
+    """Everybody follows this step: hold it, and when it was held, go one higher."""
+    hold_us = round(state.current.hold_s * 1e6)
+    if state.deadline_us is None and hold_us:
+        return replace(state, deadline_us=now_us + hold_us), (
+            Fact("ramp", {"step": state.ramp_step, "held_until_us": now_us + hold_us}),
+        )
+    if state.deadline_us is not None and now_us < state.deadline_us:
+        return state, ()
+    step = state.ramp_step + 1
+    new = replace(
+        state, ramp_step=step, served=_raised(state, step), since_us=now_us, deadline_us=None
+    )
+    return new, (Fact("ramp", {"step": step}), *flags_facts(state, new))
 
 
 def soaked(state: Rollout, now_us: int) -> Step:
@@ -116,7 +165,7 @@ def reconciled(state: Rollout, command: c.Reconciled, now_us: int) -> Step:
         figures = [one.to_json() for one in broken]
         return take_back(state, caused, None, 0.0, now_us, figures)
     if evidence.verdict is Verdict.FAIL:
-        return move(state, Phase.HELD, now_us, reason=evidence.explain(Verdict.FAIL))
+        return _held(state, evidence.explain(Verdict.FAIL), now_us)
     if evidence.verdict is not Verdict.PASS:
         return state, ()
     expires_us = now_us + round(state.plan.approval_expires_s * 1e6)
@@ -128,7 +177,9 @@ def reconciled(state: Rollout, command: c.Reconciled, now_us: int) -> Step:
         reconciliation=command.reconciliation,
         deadline_us=expires_us,
     )
-    return new, (*facts, Fact("evidence", evidence.to_json()))
+    name = "crossfade.approval_wanted" if state.current.promote == PERSON else None
+    wanted = () if name is None else (announced(new, name),)
+    return new, (*facts, Fact("evidence", evidence.to_json()), *wanted)
 
 
 def approved(state: Rollout, command: c.Approve) -> bool:
@@ -147,6 +198,17 @@ def _waiting(state: Rollout, verb: str, approver: str) -> None:
         raise ApprovalRefused(f"{verb}: name the approver")
 
 
+def _other_person(state: Rollout, approver: str) -> None:
+    if not state.plan.approver_differs:
+        return
+    operator = state.operator.rpartition(":")[2]
+    if approver.strip().casefold() == operator.strip().casefold():
+        raise ApprovalRefused(
+            f"approve: {operator} started or resumed this rollout; by its plan somebody else "
+            "approves"
+        )
+
+
 def approve(state: Rollout, command: c.Approve, now_us: int) -> Step:
     """awaiting_approval → ready of the next stage, or completed after the last."""
     _waiting(state, command.verb, command.approver)
@@ -157,6 +219,7 @@ def approve(state: Rollout, command: c.Approve, now_us: int) -> Step:
             f"approve: names evidence {command.evidence_hash[:12]}, but "
             f"{(state.evidence_hash or 'none')[:12]} waits for approval"
         )
+    _other_person(state, command.approver)
     evidence = own(state, command.evidence, command.verb)
     if evidence.verdict is not Verdict.PASS:
         got_worse = evidence.explain(Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
@@ -188,20 +251,17 @@ def approve(state: Rollout, command: c.Approve, now_us: int) -> Step:
         deadline_us=None,
         **changes,
     )
-    return new, (Fact("approved", asdict(approval)), *facts)
+    name = "crossfade.completed" if last else "crossfade.promoted"
+    return new, (Fact("approved", asdict(approval)), *facts, announced(new, name))
 
 
 def reject(state: Rollout, command: c.Reject, now_us: int) -> Step:
     """awaiting_approval → held."""
     _waiting(state, command.verb, command.approver)
     reason = f"rejected by {command.approver}" + (f": {command.comment}" if command.comment else "")
-    new, facts = move(
-        state, Phase.HELD, now_us, reason=reason, evidence_hash=None, deadline_us=None
-    )
-    return new, (
-        Fact("rejected", {"approver": command.approver, "comment": command.comment}),
-        *facts,
-    )
+    new, facts = _held(state, reason, now_us)
+    rejected = Fact("rejected", {"approver": command.approver, "comment": command.comment})
+    return new, (rejected, *facts)
 
 
 def extend(state: Rollout, command: c.Extend, now_us: int) -> Step:
@@ -224,10 +284,21 @@ def hold(state: Rollout, command: c.Hold, now_us: int) -> Step:
     """Any phase of a stage → held."""
     if state.phase is Phase.HELD:
         return state, ()
-    if state.phase not in IN_STAGE:
+    if state.phase not in (*IN_STAGE, Phase.DRILLING):
         raise wrong_phase(state, command.verb)
     if not command.reason:
         raise Refused("hold: give the reason")
-    return move(
-        state, Phase.HELD, now_us, reason=command.reason, evidence_hash=None, deadline_us=None
+    return _held(state, command.reason, now_us)
+
+
+def _held(state: Rollout, reason: str, now_us: int) -> Step:
+    new, facts = move(
+        state,
+        Phase.HELD,
+        now_us,
+        reason=reason,
+        evidence_hash=None,
+        deadline_us=None,
+        drill=None,
     )
+    return new, (*facts, announced(new, "crossfade.held"))

@@ -8,7 +8,7 @@ from crossfade.core.rollout.commands import Fact
 from crossfade.core.rollout.state import IN_STAGE, Phase, Rollout
 from crossfade.errors import Refused
 
-__all__ = ["Step", "flags_fact", "move", "own", "passed", "wrong_phase"]
+__all__ = ["Step", "announced", "flags_facts", "move", "own", "passed", "wrong_phase"]
 
 Step = tuple[Rollout, tuple[Fact, ...]]
 """The new state and the facts; the same state and no facts is a no-op."""
@@ -44,6 +44,23 @@ def own(state: Rollout, evidence: Evidence | None, verb: str) -> Evidence:
     return evidence
 
 
-def flags_fact(state: Rollout) -> Fact:
-    """What is served and written from now on."""
-    return Fact("flags", {"served": dict(state.served), "written": dict(state.written)})
+def flags_facts(before: Rollout, after: Rollout) -> tuple[Fact, ...]:
+    """What is served and written from now on, if that changed."""
+    if (before.served, before.written) == (after.served, after.written):
+        return ()
+    return (Fact("flags", {"served": dict(after.served), "written": dict(after.written)}),)
+
+
+def announced(state: Rollout, name: str) -> Fact:
+    """Something that others should hear of: an event for Prefect, and an alert."""
+    payload = {
+        "rollout_id": state.id,
+        "rollout": state.name,
+        "stage": state.stage,
+        "stage_name": state.current.name,
+        "attempt": state.attempt,
+        "phase": state.phase.value,
+        "reason": state.reason,
+        "actor": state.actor,
+    }
+    return Fact("event", {"name": name, "payload": payload})

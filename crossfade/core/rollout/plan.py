@@ -6,7 +6,10 @@ from typing import Any
 
 from crossfade.core.flags import EVERYTHING
 
-__all__ = ["Plan", "Stage", "Targets", "percent_of"]
+__all__ = ["AUTOMATION", "PERSON", "Plan", "Stage", "Targets", "percent_of"]
+
+AUTOMATION = "automation"
+PERSON = "person"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +34,33 @@ class Targets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One rollout week; ``percent`` maps a category (or ``"*"``) to a percentage."""
+    """One rollout week; ``percent`` maps a category (or ``"*"``) to a percentage.
+
+    ``ramp`` holds the percentages on the way there, each in force for ``hold_s`` seconds once
+    every live instance follows it; empty: at once. ``written`` is dual-written beyond what is
+    served: a shadow stage serves 0 and writes 100. ``promote`` says who lets evidence that
+    passed go on: a ``person``, or ``automation`` (the control server itself).
+    """
 
     name: str
     percent: Mapping[str, float]
     soak_s: float
     targets: Targets = Targets()
+    ramp: tuple[float, ...] = ()
+    hold_s: float = 0.0
+    written: Mapping[str, float] = field(default_factory=dict)
+    promote: str = PERSON
+
+    @property
+    def shadow(self) -> bool:
+        """Whether it serves nobody: everything is written and compared, and nobody reads it."""
+        return not any(share > 0 for share in self.percent.values())
+
+    def serves_at(self, step: int) -> dict[str, float]:
+        """What is served at ``step`` of the ramp (from 0); the last is ``percent`` itself."""
+        if step >= len(self.ramp):
+            return dict(self.percent)
+        return {key: min(share, self.ramp[step]) for key, share in self.percent.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +69,11 @@ class Plan:
 
     ``approval_expires_s`` is how long a gate waits for a person, ``stall_s`` how long a
     ramp or gate may go without a conclusion; after either the stage is held.
+    ``approver_differs``: who started or last resumed the rollout may not approve it.
+    A stage that follows one which serves somebody begins only after a drill of the last
+    ``drill_fresh_s`` seconds (0: none is asked for) that took ``drill_points`` percentage
+    points back within ``drill_recovery_s``. ``reverse_s`` is how long WebSocket runs on
+    after the cut-over before it may be switched off.
     """
 
     stages: tuple[Stage, ...]
@@ -53,6 +82,11 @@ class Plan:
     salt: str = "crossfade"
     approval_expires_s: float = 3 * 86_400.0
     stall_s: float = 86_400.0
+    approver_differs: bool = False
+    drill_fresh_s: float = 0.0
+    drill_points: float = 5.0
+    drill_recovery_s: float = 15.0
+    reverse_s: float = 7 * 86_400.0
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -61,7 +95,7 @@ class Plan:
     @property
     def categories(self) -> frozenset[str]:
         """Every category that the plan or its topics name."""
-        named = {category for stage in self.stages for category in stage.percent}
+        named = {key for stage in self.stages for key in (*stage.percent, *stage.written)}
         return frozenset((named | set(self.topics.values())) - {EVERYTHING})
 
     def to_json(self) -> dict[str, Any]:
@@ -81,6 +115,10 @@ class Plan:
                 percent={str(key): float(share) for key, share in one["percent"].items()},
                 soak_s=float(one["soak_s"]),
                 targets=Targets(**one["targets"]),
+                ramp=tuple(float(share) for share in one.get("ramp", ())),
+                hold_s=float(one.get("hold_s", 0.0)),
+                written={str(key): float(share) for key, share in one.get("written", {}).items()},
+                promote=str(one.get("promote", PERSON)),
             )
             for one in value["stages"]
         )

@@ -8,7 +8,16 @@ from typing import Any
 from crossfade.core.flags import Flags
 from crossfade.core.rollout.plan import Plan, Stage
 
-__all__ = ["IN_STAGE", "Approval", "Phase", "Rollout", "flags_of"]
+__all__ = [
+    "ENDED_WELL",
+    "IN_STAGE",
+    "Approval",
+    "Drill",
+    "DrillRecord",
+    "Phase",
+    "Rollout",
+    "flags_of",
+]
 
 
 class Phase(StrEnum):
@@ -20,10 +29,13 @@ class Phase(StrEnum):
     SOAKING = "soaking"
     RECONCILING = "reconciling"
     AWAITING_APPROVAL = "awaiting_approval"
+    DRILLING = "drilling"
     ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
     HELD = "held"
     COMPLETED = "completed"
+    CUT_OVER = "cut_over"
+    DECOMMISSIONED = "decommissioned"
     CANCELLED = "cancelled"
 
 
@@ -36,6 +48,56 @@ IN_STAGE = (
     Phase.AWAITING_APPROVAL,
 )
 """The phases of a stage that goes forward, in their order."""
+
+ENDED_WELL = (Phase.COMPLETED, Phase.CUT_OVER, Phase.DECOMMISSIONED)
+"""The phases after the last stage's approval, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """A rollback on purpose that is under way.
+
+    ``phase`` and ``served`` are what it goes back to; ``deadline_us`` is the soak's end, which
+    moves by as long as the drill takes. ``points`` are percentage points taken back, of
+    ``scope`` (categories; None: all). ``back_ms`` is None until every live instance was back.
+    """
+
+    phase: Phase
+    served: Mapping[str, float]
+    points: float
+    scope: tuple[str, ...] | None
+    started_us: int
+    deadline_us: int | None = None
+    back_ms: float | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Drill":
+        """Read what ``asdict`` made of it."""
+        scope = value["scope"]
+        found = {**value, "phase": Phase(value["phase"])}
+        return cls(**{**found, "scope": None if scope is None else tuple(scope)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillRecord:
+    """What the last drill showed: how long everybody took to be back, and forward again.
+
+    ``passed``: back within the plan's ``drill_recovery_s``. Times are milliseconds.
+    """
+
+    stage: int
+    points: float
+    scope: tuple[str, ...] | None
+    back_ms: float
+    forward_ms: float
+    passed: bool
+    at_us: int
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "DrillRecord":
+        """Read what ``asdict`` made of it."""
+        scope = value["scope"]
+        return cls(**{**value, "scope": None if scope is None else tuple(scope)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +118,12 @@ class Rollout:
     """The state of one rollout.
 
     ``version`` rises by one at every change (compare-and-swap, I6). ``stage`` counts from 0,
-    ``attempt`` from 1 in every stage. ``served`` and ``written`` are the percentages in
-    force. ``evidence_since_us`` is where this attempt's evidence begins; ``deadline_us`` is
-    the soak's end while soaking and the approval's expiry while waiting for one.
-    ``incident_id`` names the incident that is open; ``incidents`` counts all of them.
+    ``attempt`` from 1 in every stage, ``ramp_step`` the ramp's steps from 0. ``served`` and
+    ``written`` are the percentages in force. ``evidence_since_us`` is where this attempt's
+    evidence begins; ``deadline_us`` is the soak's end while soaking, the approval's expiry
+    while waiting for one, the end of a step's hold while ramping, and after the cut-over when
+    WebSocket may be switched off. ``operator`` started or last resumed it. ``incident_id``
+    names the incident that is open; ``incidents`` counts all of them.
     Times are microseconds since 1970.
     """
 
@@ -71,11 +135,13 @@ class Rollout:
     stage: int = 0
     attempt: int = 1
     actor: str = ""
+    operator: str = ""
     reason: str = ""
     started_us: int = 0
     since_us: int = 0
     evidence_since_us: int = 0
     deadline_us: int | None = None
+    ramp_step: int = 0
     served: Mapping[str, float] = field(default_factory=dict)
     written: Mapping[str, float] = field(default_factory=dict)
     evidence_hash: str | None = None
@@ -83,6 +149,8 @@ class Rollout:
     incident_id: str | None = None
     incidents: int = 0
     approvals: tuple[Approval, ...] = ()
+    drill: Drill | None = None
+    last_drill: DrillRecord | None = None
 
     @property
     def current(self) -> Stage:
@@ -91,12 +159,19 @@ class Rollout:
 
     @property
     def active(self) -> bool:
-        """Whether another rollout may not start: it is neither completed nor cancelled."""
-        return self.phase not in (Phase.COMPLETED, Phase.CANCELLED)
+        """Whether another rollout may not start: it neither ended well nor was cancelled."""
+        return self.phase not in (*ENDED_WELL, Phase.CANCELLED)
+
+    @property
+    def serving(self) -> bool:
+        """Whether Realtime serves anybody."""
+        return any(share > 0 for share in self.served.values())
 
     @property
     def exposed(self) -> bool:
         """Whether a breach matters now: Realtime serves somebody, or a stage is being tried."""
+        if self.phase is Phase.DECOMMISSIONED:
+            return False  # there is nothing to go back to
         if self.phase in (
             Phase.RAMPING,
             Phase.SOAKING,
@@ -104,7 +179,7 @@ class Rollout:
             Phase.AWAITING_APPROVAL,
         ):
             return True
-        return any(share > 0 for share in self.served.values())
+        return self.serving
 
     def to_json(self) -> dict[str, Any]:
         """The rollout as JSON values, in the form of the protocol page."""
@@ -118,17 +193,21 @@ class Rollout:
             "stages": plan.pop("stages"),
             "attempt": self.attempt,
             "actor": self.actor,
+            "operator": self.operator,
             "reason": self.reason,
             "started_us": self.started_us,
             "since_us": self.since_us,
             "evidence_since_us": self.evidence_since_us,
             "deadline_us": self.deadline_us,
+            "ramp_step": self.ramp_step,
             "percentages": {"served": dict(self.served), "written": dict(self.written)},
             "evidence_hash": self.evidence_hash,
             "reconciliation": self.reconciliation,
             "incident_id": self.incident_id,
             "incidents": self.incidents,
             "approvals": [asdict(one) for one in self.approvals],
+            "drill": None if self.drill is None else asdict(self.drill),
+            "last_drill": None if self.last_drill is None else asdict(self.last_drill),
             "plan": plan,
         }
 
@@ -144,6 +223,10 @@ class Rollout:
         known["plan"] = Plan.from_json({**known["plan"], "stages": stages})
         known["phase"] = Phase(known["phase"])
         known["approvals"] = tuple(Approval(**one) for one in known["approvals"])
+        if known.get("drill") is not None:
+            known["drill"] = Drill.from_json(known["drill"])
+        if known.get("last_drill") is not None:
+            known["last_drill"] = DrillRecord.from_json(known["last_drill"])
         return cls(**known, served=shares["served"], written=shares["written"])
 
 
@@ -156,4 +239,5 @@ def flags_of(rollout: Rollout, version: int) -> Flags:
         topics=rollout.plan.topics,
         written=rollout.written,
         served=rollout.served,
+        decommissioned=rollout.phase is Phase.DECOMMISSIONED,
     )

@@ -14,6 +14,8 @@ export interface FlagsDocument {
   readonly written: Readonly<Record<string, number>>;
   readonly served: Readonly<Record<string, number>>;
   readonly kill: boolean;
+  /** WebSocket is switched off: everything is served by Realtime, whatever else is said. */
+  readonly decommissioned?: boolean;
 }
 
 /** Before the first document: nobody is served by Realtime. */
@@ -29,11 +31,13 @@ export const NO_FLAGS: FlagsDocument = {
 
 /** The percentage of `topic`'s partitions that Realtime serves. */
 export function servedPercent(flags: FlagsDocument, topic: string): number {
+  if (flags.decommissioned) return 100;
   return flags.kill ? 0 : share(flags, flags.served, topic);
 }
 
 /** The percentage of `topic`'s partitions that are dual-written. */
 export function writtenPercent(flags: FlagsDocument, topic: string): number {
+  if (flags.decommissioned) return 100;
   return Math.max(share(flags, flags.written, topic), share(flags, flags.served, topic));
 }
 

@@ -96,6 +96,12 @@ describe("flags", () => {
     expect([3, 16, 28, 34, 41].every((number) => serves(flags, "critical", number))).toBe(true);
   });
 
+  test("once WebSocket is switched off nothing takes anybody back to it", () => {
+    const ended = { ...flags, served: {}, written: {}, kill: true, decommissioned: true };
+    expect(serves(ended, "critical", 3)).toBe(true);
+    expect(writes(ended, "critical", 3)).toBe(true);
+  });
+
   test("kill overrides what is served and leaves what is written", () => {
     const killed = { ...flags, kill: true };
     expect(serves(killed, "critical", 3)).toBe(false);

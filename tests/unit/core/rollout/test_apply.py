@@ -228,7 +228,8 @@ def test_the_gate_freezes_the_evidence() -> None:
     assert isinstance(command, c.Reconciled)
     assert command.evidence is not None
     assert new.evidence_hash == command.evidence.hash
-    assert kinds(facts) == ["phase", "evidence"]
+    assert kinds(facts) == ["phase", "evidence", "event"]
+    assert event_names(facts) == ["crossfade.approval_wanted"]
     assert facts[1].detail["hash"] == new.evidence_hash
     assert new.deadline_us == state.since_us + 1 + 60 * SECOND
 
@@ -287,7 +288,8 @@ def test_i8_an_approval_moves_one_stage_and_says_who() -> None:
     assert approval.evidence_hash == state.evidence_hash
     assert new.evidence_hash is None
     assert new.served == {"*": 10}, "the next week raises the flags, not the approval"
-    assert kinds(facts) == ["approved", "phase"]
+    assert kinds(facts) == ["approved", "phase", "event"]
+    assert event_names(facts) == ["crossfade.promoted"]
 
 
 def test_i8_the_same_approval_again_moves_nothing() -> None:
@@ -346,7 +348,8 @@ def test_rejected_is_held_with_the_reason() -> None:
     new, facts = apply(state, c.Reject(**address(state), approver="ada", comment="no"), 9)
     assert (new.phase, new.reason) == (Phase.HELD, "rejected by ada: no")
     assert new.evidence_hash is None
-    assert kinds(facts) == ["rejected", "phase"]
+    assert kinds(facts) == ["rejected", "phase", "event"]
+    assert event_names(facts) == ["crossfade.held"]
 
 
 def test_extended_soaks_on_and_keeps_its_evidence() -> None:
