@@ -4,18 +4,21 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
+from crossfade.access_token import AccessToken, TokenSource
 from crossfade.core.event import Stream
 from crossfade.core.flags import Flags
 from crossfade.core.route import REALTIME, WEBSOCKET
 from crossfade.core.switch import Coverage, Pace
-from crossfade.ports import FillSource, FlagSource, Listener, Reporter
+from crossfade.ports import Clock, FillSource, FlagSource, Listener, Reporter
 from crossfade.settings import Settings, SubscriberSettings
 
 if TYPE_CHECKING:
     from crossfade.adapters.realtime import RealtimeTransport
     from crossfade.adapters.websocket import WebSocketTransport
 
-__all__ = ["Transports", "pace_of", "wire_control", "wire_store", "wire_transports"]
+__all__ = ["Transports", "pace_of", "wire_control", "wire_store", "wire_token", "wire_transports"]
 
 
 class Transports:
@@ -84,25 +87,38 @@ async def wire_control(
     return flags, reporter
 
 
+async def wire_token(
+    exits: AsyncExitStack, settings: Settings, source: TokenSource | None, clock: Clock
+) -> tuple[Settings, AccessToken | None]:
+    """The settings with the first access token of ``source`` in them, and who renews it."""
+    if source is None or not settings.supabase.url:
+        return settings, None
+    token = await exits.enter_async_context(AccessToken(source, clock))
+    project = settings.supabase.model_copy(update={"access_token": SecretStr(token.value)})
+    return settings.model_copy(update={"supabase": project}), token
+
+
 async def wire_store(
-    exits: AsyncExitStack, settings: Settings, store: FillSource | None
+    exits: AsyncExitStack,
+    settings: Settings,
+    store: FillSource | None,
+    token: AccessToken | None = None,
 ) -> FillSource | None:
     """Where fills come from besides the hub; None where no project is configured."""
     project = settings.supabase
+    anon = project.anon_key.get_secret_value()
     key = project.access_token.get_secret_value() or project.service_role_key.get_secret_value()
-    if store is not None or not project.url or not key:
+    if store is not None or not project.url or not (key or (token is not None and anon)):
         # The anon key alone may not fill: asking would only fail.
         return store
     from crossfade.adapters.supabase import SupabaseEventStore
 
-    return await exits.enter_async_context(
-        SupabaseEventStore(
-            project.url,
-            project.anon_key.get_secret_value() or key,
-            access_token=key,
-            timeout_s=project.timeout_s,
-        )
+    made = await exits.enter_async_context(
+        SupabaseEventStore(project.url, anon or key, access_token=key, timeout_s=project.timeout_s)
     )
+    if token is not None:
+        token.use(made.set_access_token)
+    return made
 
 
 async def wire_transports(
@@ -113,6 +129,7 @@ async def wire_transports(
     role: str,
     instance: str,
     positions: Callable[[], Mapping[Stream, int]],
+    token: AccessToken | None = None,
 ) -> Transports:
     """Both transports, open; they connect when something is wanted of them."""
     from crossfade.adapters.realtime import RealtimeTransport
@@ -142,6 +159,8 @@ async def wire_transports(
                 retry_max_s=section.retry_max_s,
             )
         )
+        if token is not None:
+            token.use(realtime.refresh)
     return Transports(websocket, realtime, settings.rollout.partitions)
 
 

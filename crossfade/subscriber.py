@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from crossfade.access_token import TokenSource
 from crossfade.adapters.clock import SystemClock
 from crossfade.core.continuity import Continuity, Lost
 from crossfade.core.event import Event, Stream
@@ -33,7 +34,14 @@ from crossfade.errors import Closed
 from crossfade.feed import Feed
 from crossfade.fills import Fills
 from crossfade.ports import Clock, FillSource, FlagSource, Reporter
-from crossfade.reader_wiring import Transports, pace_of, wire_control, wire_store, wire_transports
+from crossfade.reader_wiring import (
+    Transports,
+    pace_of,
+    wire_control,
+    wire_store,
+    wire_token,
+    wire_transports,
+)
 from crossfade.settings import Settings, load_settings
 from crossfade.subscriber_reports import SubscriberReports
 
@@ -75,6 +83,8 @@ class Subscriber:
         reporter: takes the telemetry; None as for ``flags``.
         store: where fills come from besides the hub; None takes the project in the
             settings, if one is set.
+        access_token: gives a fresh token of the user this subscriber acts for; asked on entry
+            and before each expiry. None uses ``supabase.access_token`` as long as it is good.
         instance: this subscriber's name in telemetry; default: host, pid, a number.
 
     Raises:
@@ -94,6 +104,7 @@ class Subscriber:
         flags: FlagSource | None = None,
         reporter: Reporter | None = None,
         store: FillSource | None = None,
+        access_token: TokenSource | None = None,
         instance: str | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -107,6 +118,7 @@ class Subscriber:
         self._flags = flags
         self._reporter = reporter
         self._store = store
+        self._access_token = access_token
         self._clock = clock or SystemClock()
         self._exits = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -237,18 +249,22 @@ class Subscriber:
         self._flags, self._reporter = await wire_control(
             self._exits, self._settings, self._flags, self._reporter
         )
-        store = await wire_store(self._exits, self._settings, self._store)
+        settings, token = await wire_token(
+            self._exits, self._settings, self._access_token, self._clock
+        )
+        store = await wire_store(self._exits, settings, self._store, token)
         feed = self._feed = self._make_feed(positions, has_store=store is not None)
         if positions:
             feed.settle()
         feed.flags(self._flags.flags)
         transports = await wire_transports(
             self._exits,
-            self._settings,
+            settings,
             feed,
             role="subscriber",
             instance=self.instance,
             positions=feed.sequencer.positions,
+            token=token,
         )
         sources: dict[str, FillSource] = {"hub": transports.websocket}
         if store is not None:

@@ -15,6 +15,7 @@ from postgrest import APIError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from crossfade.core.event import Event, Head, Position, Stream, from_wire, hash_from_hex, to_wire
+from crossfade.core.keys import is_opaque
 from crossfade.errors import (
     Closed,
     InvalidEvent,
@@ -232,7 +233,7 @@ class SupabaseEventStore:
                 if self._client is None:
                     self._http = httpx.AsyncClient(
                         timeout=self._timeout_s,
-                        event_hooks={"response": [_screen]},
+                        event_hooks={"request": [_dress], "response": [_screen]},
                         limits=httpx.Limits(max_connections=20, keepalive_expiry=30),
                     )
                     self._client = await acreate_client(
@@ -263,6 +264,13 @@ class _Refused(Exception):
         self.reason = reason
         self.final = final
         super().__init__(status)
+
+
+async def _dress(request: httpx.Request) -> None:
+    """Take an opaque key out of ``Authorization``, where the client puts whatever key it has."""
+    _, _, bearer = request.headers.get("authorization", "").partition(" ")
+    if is_opaque(bearer):
+        del request.headers["authorization"]
 
 
 async def _screen(response: httpx.Response) -> None:

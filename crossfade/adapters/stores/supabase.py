@@ -11,6 +11,7 @@ from postgrest import APIError, SyncPostgrestClient
 
 from crossfade.core.digest import BlockDigest, block_last, block_of
 from crossfade.core.event import Stream, content_hash, from_wire, hash_from_hex
+from crossfade.core.keys import api_headers
 from crossfade.core.reconciliation_plan import Extent, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.errors import InvalidEvent, StoreRejected, StoreUnavailable, StoreUnreachable
@@ -57,7 +58,7 @@ class SupabaseReader:
         self._http = httpx.Client(timeout=settings.timeout_s, verify=secure)
         self._client = SyncPostgrestClient(
             f"{settings.url.rstrip('/')}/rest/v1",
-            headers={"apikey": key, "Authorization": f"Bearer {key}"},
+            headers=api_headers(key),
             http_client=self._http,
             retry_enabled=False,
         )
