@@ -13,6 +13,13 @@ from rich.console import Console
 
 from crossfade.cli.options import SettingsOption
 from crossfade.errors import StackError, UsageError
+from crossfade.local.demo_options import (
+    FEWEST_EVENTS,
+    Approve,
+    DemoOptions,
+    Sabotage,
+    flights_file,
+)
 from crossfade.settings import load_settings
 
 __all__ = ["register", "run_interruptibly"]
@@ -84,7 +91,8 @@ def demo(
         float, typer.Option("--rate", min=1, max=5_000, help="Events a second during the weeks.")
     ] = 120.0,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=100, help="Only so many events of the input.")
+        int | None,
+        typer.Option("--limit", min=FEWEST_EVENTS, help="Only so many events of the input."),
     ] = None,
     soak: Annotated[
         float, typer.Option("--soak", min=1, max=600, help="Seconds that each week soaks.")
@@ -135,7 +143,6 @@ def _member(kind: Any, option: str, value: str) -> Any:
 
 async def _run_demo(chosen: dict[str, Any]) -> int:
     from crossfade.local.demo import run_demo
-    from crossfade.local.demo_options import Approve, DemoOptions, Sabotage, flights_file
     from crossfade.local.demo_summary import print_summary
 
     outage_s = 8.0 if chosen.pop("outage") else 0.0

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from crossfade.errors import StackError, UsageError
 
-__all__ = ["Approve", "DemoOptions", "Sabotage", "flights_file"]
+__all__ = ["FEWEST_EVENTS", "Approve", "DemoOptions", "Sabotage", "flights_file"]
+
+FEWEST_EVENTS = 3_000
+"""With fewer the first week's tenth is too small a sample to promote it."""
 
 _NAME = "flights-2013-01.jsonl.gz"
 
@@ -57,8 +60,11 @@ class DemoOptions:
     weeks: int = 3
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 100:
-            raise UsageError("--limit: a demo needs at least 100 events")
+        if self.limit is not None and self.limit < FEWEST_EVENTS:
+            raise UsageError(
+                f"--limit: a demo needs at least {FEWEST_EVENTS:,} events, "
+                "or its weeks have too few to show anything"
+            )
         if not 1 <= self.weeks <= 3:
             raise UsageError("--weeks: must be 1 to 3")
 

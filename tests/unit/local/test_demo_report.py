@@ -170,5 +170,5 @@ def test_the_demo_scales_times_and_counts_but_not_what_must_hold() -> None:
 
 
 def test_too_few_events_are_refused() -> None:
-    with pytest.raises(UsageError, match="at least 100"):
+    with pytest.raises(UsageError, match="at least 3,000 events"):
         DemoOptions(events=Path("x"), limit=5)
