@@ -8,7 +8,7 @@ with ``crossfade.adapters.stores.supabase``, which is synchronous by nature.
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import httpx
 from postgrest import APIError
@@ -202,7 +202,7 @@ class SupabaseEventStore:
                 await self._http.aclose()
             self._client = self._http = None
 
-    async def __aenter__(self) -> "SupabaseEventStore":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

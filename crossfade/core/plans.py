@@ -18,6 +18,7 @@ __all__ = [
     "exceeded_at",
     "frames_per_s",
     "messages_per_s",
+    "most_subscribers",
     "plan_named",
 ]
 
@@ -114,3 +115,9 @@ def affordable_subscribers(traffic: Traffic, limit: float, percent: float = 100.
     """Most subscribers that the limit has room for; ``None``: any number, nothing is sent."""
     frames = frames_per_s(traffic, percent)
     return None if frames == 0 else max(0, int(limit / frames + 1e-9) - 1)
+
+
+def most_subscribers(traffic: Traffic, plan: PlanLimits) -> int:
+    """Most subscribers at 100 % by both of a plan's limits: messages and connections."""
+    by_messages = affordable_subscribers(traffic, plan.messages_per_s)
+    return plan.connections if by_messages is None else min(by_messages, plan.connections)
