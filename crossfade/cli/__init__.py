@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from crossfade.cli import data, operate, reconcile, stack, supabase
+from crossfade.cli import data, operate, plan, reconcile, stack, supabase
 from crossfade.errors import CrossfadeError, UsageError
 
 __all__ = ["app", "main"]
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (stack, data, operate, reconcile, supabase):
+for module in (stack, plan, data, operate, reconcile, supabase):
     module.register(app)
 
 

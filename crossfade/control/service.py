@@ -378,7 +378,7 @@ class ControlService:
             checked = RolloutSettings.model_validate(dict(value))
         except ValueError as error:
             raise UsageError(f"start: plan: {error}") from error
-        fields = checked.model_dump(mode="json", exclude={"name"})
+        fields = checked.model_dump(mode="json", exclude={"name", "preset"})
         return Plan.from_json({**fields, "topics": self.settings.topics})
 
     async def _reload(self) -> Rollout | None:

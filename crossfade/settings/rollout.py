@@ -1,8 +1,12 @@
 """The plan: stages, what each must show, and the cohort's arithmetic."""
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from pydantic import Field, model_validator
 
 from crossfade.core.flags import EVERYTHING
+from crossfade.core.rollout.presets import PRESETS
 from crossfade.settings.section import Section
 
 __all__ = [
@@ -39,31 +43,65 @@ class StageSettings(Section):
     percent: dict[str, float] = Field(default_factory=lambda: {EVERYTHING: 100.0})
     soak_s: float = Field(7 * 86_400.0, gt=0)
     targets: Targets = Targets()
+    ramp: tuple[float, ...] = Field(
+        (), max_length=100, description="percentages on the way, each held for hold_s"
+    )
+    hold_s: float = Field(0.0, ge=0)
+    written: dict[str, float] = Field(
+        default_factory=dict, description="dual-written beyond what is served (shadow)"
+    )
+    promote: Literal["person", "automation"] = "person"
 
     @model_validator(mode="after")
     def _range(self) -> "StageSettings":
-        for category, percent in self.percent.items():
-            if not 0 <= percent <= 100:
-                raise ValueError(f"percent of {category} must be 0 to 100, is {percent}")
+        for name in ("percent", "written"):
+            for category, percent in getattr(self, name).items():
+                if not 0 <= percent <= 100:
+                    raise ValueError(f"{name} of {category} must be 0 to 100, is {percent}")
+        if any(not 0 < step <= 100 for step in self.ramp) or list(self.ramp) != sorted(
+            set(self.ramp)
+        ):
+            raise ValueError("ramp must rise, with steps above 0 and at most 100")
+        if self.ramp and self.ramp[-1] > max(self.percent.values(), default=0.0):
+            raise ValueError(f"ramp goes to {self.ramp[-1]:g} %, beyond the stage's percent")
+        if self.hold_s and not self.ramp:
+            raise ValueError("hold_s is for the steps of a ramp, and there is none")
         return self
-
-
-def _three_weeks() -> tuple[StageSettings, ...]:
-    shares = (("week-1", 10.0), ("week-2", 50.0), ("week-3", 100.0))
-    return tuple(StageSettings(name=name, percent={EVERYTHING: share}) for name, share in shares)
 
 
 class RolloutSettings(Section):
     """The plan."""
 
     name: str = "rollout"
-    stages: tuple[StageSettings, ...] = Field(default_factory=_three_weeks, min_length=1)
+    preset: str = Field("three-weeks", description="the stages, where none are written")
+    stages: tuple[StageSettings, ...] = Field((), validate_default=True)
     approval_expires_s: float = Field(3 * 86_400.0, gt=0)
     stall_s: float = Field(
         86_400.0, gt=0, description="a ramp or gate without a conclusion for longer is held"
     )
+    approver_differs: bool = Field(
+        False, description="who started or last resumed the rollout may not approve it"
+    )
+    drill_fresh_s: float = Field(
+        0.0, ge=0, description="oldest drill with which a later stage may begin; 0: none needed"
+    )
+    drill_points: float = Field(5.0, gt=0, le=100, description="percentage points a drill moves")
+    drill_recovery_s: float = Field(15.0, gt=0, description="slowest drill that passes")
+    reverse_s: float = Field(
+        7 * 86_400.0, ge=0, description="how long WebSocket runs on after the cut-over"
+    )
     partitions: int = Field(50, ge=1, le=4_096)
     salt: str = "crossfade"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        name = value.get("preset", "three-weeks")
+        if name not in PRESETS:
+            raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        return value if value.get("stages") else {**value, "stages": PRESETS[name]()}
 
     @model_validator(mode="after")
     def _growing(self) -> "RolloutSettings":

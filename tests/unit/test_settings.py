@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crossfade.errors import SettingsError
-from crossfade.settings import Settings, load_settings
+from crossfade.settings import RolloutSettings, Settings, StageSettings, load_settings
 
 
 @pytest.fixture
@@ -101,3 +101,46 @@ def _empty(folder: Path) -> Path:
     path = folder / "empty.toml"
     path.write_text("")
     return path
+
+
+@pytest.mark.parametrize(
+    ("preset", "names", "last"),
+    [
+        ("three-weeks", 3, 100),
+        ("eight-weeks", 8, 100),
+        ("slow", 6, 100),
+        ("big-bang", 1, 100),
+    ],
+)
+def test_presets_are_plans_that_validate(preset: str, names: int, last: float) -> None:
+    found = RolloutSettings(preset=preset)
+    assert len(found.stages) == names
+    assert found.stages[-1].percent == {"*": last}
+    again = RolloutSettings.model_validate(found.model_dump(mode="json"))
+    assert again == found, "what `crossfade start` sends is the plan itself"
+
+
+def test_written_stages_win_over_the_preset() -> None:
+    found = RolloutSettings(preset="slow", stages=(StageSettings(name="all"),))
+    assert [stage.name for stage in found.stages] == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "why"),
+    [
+        ({"ramp": [5, 1]}, "ramp must rise"),
+        ({"ramp": [0, 1]}, "ramp must rise"),
+        ({"ramp": [50], "percent": {"*": 10}}, "beyond"),
+        ({"hold_s": 5}, "there is none"),
+        ({"written": {"*": 101}}, "written of"),
+        ({"promote": "nobody"}, "promote"),
+    ],
+)
+def test_a_stage_that_makes_no_sense_is_refused(stage: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        RolloutSettings.model_validate({"stages": [{"name": "x", **stage}]})
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="three-weeks, eight-weeks, slow, big-bang"):
+        RolloutSettings.model_validate({"preset": "fast"})
