@@ -25,10 +25,12 @@ from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.journal_sqlite import Journal
 from crossfade.core.breaker import BreakerState
 from crossfade.core.classification import Classifier, Rule
+from crossfade.core.codec import Codec
 from crossfade.core.event import Draft, Event
 from crossfade.core.flags import Flags
 from crossfade.drafting import Drafter
-from crossfade.errors import Closed, InvalidEvent, SettingsError
+from crossfade.errors import Closed, InvalidEvent
+from crossfade.legacy_side import FrameSend, legacy_side
 from crossfade.ports import Clock, EventStore, FlagSource, IngestResult, LegacySend, Reporter
 from crossfade.publisher_reports import PublisherReports
 from crossfade.relay import Relay, breaker_policy
@@ -39,10 +41,9 @@ __all__ = ["Publisher"]
 _log = logging.getLogger("crossfade.publisher")
 
 SINKS = ("application", "websocket", "supabase")
-"""Where events go: the application's own send, the hub, the Supabase project."""
-
-_WIRE_BYTES = 8_000
-"""An event's attributes and a frame's envelope, at most."""
+"""Where events go: the application's own send, the hub (or the application's own server), the
+Supabase project.
+"""
 
 
 class Publisher:
@@ -54,6 +55,9 @@ class Publisher:
             event in commit order beside the hub of ``settings.websocket.url`` (after a crash
             the last quarter of a second may come again); or the URL of another hub. An empty
             URL means that there is no hub.
+        codec: the application's own wire format (``core.codec``). With it ``legacy`` is a
+            ``send(frames)``, or the URL of the application's own server, which takes the
+            hub's place.
         store: the Supabase side; None takes the project in the settings, if one is set.
         flags: who is in the cohort; None follows the control server if the settings hold an
             instance token, else nobody is.
@@ -69,7 +73,8 @@ class Publisher:
         self,
         settings: Settings | None = None,
         *,
-        legacy: LegacySend | str | None = None,
+        legacy: LegacySend | FrameSend | str | None = None,
+        codec: Codec | None = None,
         store: EventStore | None = None,
         flags: FlagSource | None = None,
         reporter: Reporter | None = None,
@@ -80,14 +85,11 @@ class Publisher:
         self._clock = clock or SystemClock()
         source = self._settings.publisher.source
         self.instance = instance or f"{source}-{socket.gethostname()}-{os.getpid()}"
-        self._send = None if legacy is None or isinstance(legacy, str) else legacy
-        self._hub_url = legacy if isinstance(legacy, str) else self._settings.websocket.url
+        self._legacy = legacy_side(self._settings, legacy, codec)
         self._store = store
         self._flags_given = flags
         self._reporter = reporter
         self._drafter = _drafter(self._settings, self._clock)
-        if self._hub_url:
-            _check_frames(self._settings)
         self._exits = AsyncExitStack()
         self._flags: FlagSource
         self._journal: Journal
@@ -168,7 +170,7 @@ class Publisher:
     @property
     def owed(self) -> dict[str, int]:
         """Per sink, how many committed events it was not given yet."""
-        sinks = SINKS if self._send is not None else SINKS[1:]
+        sinks = SINKS if self._legacy.send is not None else SINKS[1:]
         return {sink: self._journal.outbox(sink).owed for sink in sinks}
 
     @property
@@ -230,7 +232,7 @@ class Publisher:
     async def _start(self) -> None:
         settings = self._settings
         await self._wire_control()
-        has_hub, has_send = bool(self._hub_url), self._send is not None
+        has_hub, has_send = self._legacy.has_websocket, self._legacy.send is not None
         self._journal = await self._exits.enter_async_context(
             Journal(
                 settings.journal,
@@ -290,9 +292,16 @@ class Publisher:
         self._flags = flags
 
     async def _wire_legacy(self) -> None:
-        if self._send is not None:
-            self._add_relay("application", _without_result(self._send))
-        if not self._hub_url:
+        side = self._legacy
+        if side.send is not None:
+            self._add_relay("application", _without_result(side.send))
+        if side.server is not None and side.codec is not None:
+            from crossfade.adapters.legacy_send import LegacySender
+
+            sender = LegacySender(side.server, side.codec)
+            self._add_relay("websocket", _without_result(sender.send))
+            await self._exits.enter_async_context(sender)
+        if not side.hub_url:
             return
         from crossfade.adapters.hub_link import HubLink
 
@@ -300,7 +309,7 @@ class Publisher:
             self._settings.websocket,
             self._journal,
             instance=self.instance,
-            url=self._hub_url,
+            url=side.hub_url,
             on_connected=lambda: self._relays["websocket"].hint(),
         )
         self._add_relay("websocket", _without_result(link.send))
@@ -358,19 +367,6 @@ def _nobody(settings: Settings) -> Flags:
     return Flags(
         salt=settings.rollout.salt, partitions=settings.rollout.partitions, topics=settings.topics
     )
-
-
-def _check_frames(settings: Settings) -> None:
-    # Content travels as a JSON string, whose escapes can double it.
-    needed = 2 * settings.publisher.max_event_bytes + _WIRE_BYTES
-    if settings.websocket.max_frame_bytes < needed:
-        raise SettingsError(
-            [
-                f"websocket.max_frame_bytes: {settings.websocket.max_frame_bytes} is too little "
-                f"for publisher.max_event_bytes = {settings.publisher.max_event_bytes}; "
-                f"set it to {needed} or more"
-            ]
-        )
 
 
 def _without_result(send: LegacySend) -> Callable[[Sequence[Event]], Awaitable[None]]:

@@ -15,6 +15,7 @@ from crossfade.ports import Clock, FillSource, FlagSource, Listener, Reporter
 from crossfade.settings import Settings, SubscriberSettings
 
 if TYPE_CHECKING:
+    from crossfade.adapters.legacy_read import LegacyReader
     from crossfade.adapters.realtime import RealtimeTransport
     from crossfade.adapters.websocket import WebSocketTransport
 
@@ -26,7 +27,7 @@ class Transports:
 
     def __init__(
         self,
-        websocket: "WebSocketTransport",
+        websocket: "WebSocketTransport | LegacyReader",
         realtime: "RealtimeTransport | None",
         partitions: int,
     ) -> None:
@@ -129,25 +130,28 @@ async def wire_transports(
     role: str,
     instance: str,
     positions: Callable[[], Mapping[Stream, int]],
+    legacy: "LegacyReader | None" = None,
     token: AccessToken | None = None,
 ) -> Transports:
-    """Both transports, open; they connect when something is wanted of them."""
+    """Both transports, open; they connect when something is wanted of them.
+
+    ``legacy`` takes the hub's place where the application's own server is listened to.
+    """
     from crossfade.adapters.realtime import RealtimeTransport
     from crossfade.adapters.websocket import WebSocketTransport
 
     section = settings.subscriber
-    websocket = await exits.enter_async_context(
-        WebSocketTransport(
-            settings.websocket,
-            listener,
-            role=role,
-            instance=instance,
-            positions=positions,
-            deaf_s=section.deaf_s,
-            retry_initial_s=section.retry_initial_s,
-            retry_max_s=section.retry_max_s,
-        )
+    websocket = legacy or WebSocketTransport(
+        settings.websocket,
+        listener,
+        role=role,
+        instance=instance,
+        positions=positions,
+        deaf_s=section.deaf_s,
+        retry_initial_s=section.retry_initial_s,
+        retry_max_s=section.retry_max_s,
     )
+    await exits.enter_async_context(websocket)
     realtime = None
     if settings.supabase.url:
         realtime = await exits.enter_async_context(

@@ -3,7 +3,8 @@
 It listens to everything on both transports, whatever the flags say, and puts no sequencer in
 the way: duplicates, altered content and disorder are recorded as they came. A sequencer only
 looks on, to see what the WebSocket side lost; the hub is then asked for it, as a subscriber
-would.
+would. An application's own server (``legacy.listen_url``) has no fills: of it the tap records
+what it got, and when it was connected.
 """
 
 import asyncio
@@ -15,10 +16,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.recording_sqlite import Recording
+from crossfade.core.codec import Codec
 from crossfade.core.event import Event, Head, Position, Stream
 from crossfade.core.flow import Fill
 from crossfade.core.route import REALTIME, WEBSOCKET
@@ -26,11 +28,15 @@ from crossfade.core.sequencer import Sequencer
 from crossfade.core.switch import Coverage
 from crossfade.core.telemetry import Report, Role
 from crossfade.fills import Fills
+from crossfade.legacy_side import reading_codec
 from crossfade.ports import Clock, FillPage, FlagSource, Reporter
 from crossfade.reader_wiring import Transports, wire_control, wire_transports
 from crossfade.settings import Settings
 from crossfade.subscriber_counts import TransportCounts
 from crossfade.subscriber_reports import send
+
+if TYPE_CHECKING:
+    from crossfade.adapters.legacy_read import LegacyReader
 
 __all__ = ["Tap"]
 
@@ -52,10 +58,13 @@ class Tap:
 
     Args:
         settings: ``tap.path`` is the recording.
+        codec: the wire format of the application's own server at ``legacy.listen_url``; None
+            takes ``legacy.codec``.
         flags: only their version is reported, and their topics are listened to.
         reporter, instance: as for ``Subscriber``.
 
     Raises (on entering):
+        SettingsError: the codec is not there, or loses something.
         JournalTooNew, JournalUnavailable: the recording can not be written.
     """
 
@@ -63,6 +72,7 @@ class Tap:
         self,
         settings: Settings,
         *,
+        codec: Codec | None = None,
         flags: FlagSource | None = None,
         reporter: Reporter | None = None,
         instance: str | None = None,
@@ -70,6 +80,7 @@ class Tap:
     ) -> None:
         self.instance = instance or f"tap-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
         self._settings = settings
+        self._codec = codec
         self._given_flags = flags
         self._reporter = reporter
         self._clock = clock or SystemClock()
@@ -85,6 +96,7 @@ class Tap:
         self._reported_ms = self._clock.monotonic_ms()
         self._flags: FlagSource
         self._recording: Recording
+        self._legacy: LegacyReader | None = None
         self._sequencer: Sequencer
         self._transports: Transports
         self._fills: Fills
@@ -107,7 +119,7 @@ class Tap:
         counts = self._counts[via]
         counts.received(len(events))
         counts.first(self._pair(via, events, now_us))
-        if via == WEBSOCKET:
+        if via == WEBSOCKET and self._legacy is None:
             self._sequencer.receive(events, via, self._clock.monotonic_ms())
 
     def heads(self, via: str, heads: Sequence[Head], coverage: Coverage | None) -> None:
@@ -181,11 +193,25 @@ class Tap:
     async def _wire(self) -> None:
         settings = self._settings
         self._failed = asyncio.get_running_loop().create_future()
+        codec = reading_codec(settings.legacy, self._codec)
         recording = self._recording = Recording(settings.tap.path, settings.tap.commit_s)
         await asyncio.to_thread(recording.__enter__)
         self._exits.push_async_callback(asyncio.to_thread, recording.close)
         positions = await asyncio.to_thread(recording.positions)
         self._sequencer = self._make_sequencer(positions)
+        if codec is not None:
+            from crossfade.adapters.legacy_read import LegacyReader
+
+            self._legacy = LegacyReader(
+                settings.legacy,
+                codec,
+                self,
+                journal=settings.journal.path,
+                positions=positions,
+                deaf_s=settings.subscriber.deaf_s,
+                retry_initial_s=settings.subscriber.retry_initial_s,
+                retry_max_s=settings.subscriber.retry_max_s,
+            )
         self._flags, self._reporter = await wire_control(
             self._exits, settings, self._given_flags, self._reporter
         )
@@ -196,6 +222,7 @@ class Tap:
             role="tap",
             instance=self.instance,
             positions=self._sequencer.positions,
+            legacy=self._legacy,
         )
         sources = {"hub": self._transports.websocket}
         self._fills = Fills(sources, self._filled, self._fill_failed, self._clock)
@@ -316,6 +343,7 @@ class Tap:
                 "lost": sum(one.lost_events for one in found),
                 "holes": sum(one.holes for one in found),
                 "dropped_frames": self._transports.dropped_frames,
+                "unknown_frames": 0 if self._legacy is None else self._legacy.unknown,
             },
             resources={"waiting": float(self._recording.waiting)},
         )

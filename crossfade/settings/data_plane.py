@@ -13,6 +13,7 @@ __all__ = [
     "ClassificationRule",
     "ClassificationSettings",
     "JournalSettings",
+    "LegacySettings",
     "PublisherSettings",
     "RelaySettings",
     "SubscriberSettings",
@@ -129,6 +130,16 @@ class WebSocketSettings(Section):
     origins: tuple[str, ...] = Field(
         (), description="browsers' origins that may connect; * for any; other clients always may"
     )
+
+
+class LegacySettings(Section):
+    """The application's own WebSocket server with its own frames, instead of Crossfade's hub."""
+
+    publish_url: str = Field("", description="where the publisher sends frames to")
+    listen_url: str = Field("", description="where the tap is one of its clients")
+    codec: str = Field("", description="module:attribute of the codec, for the tap's process")
+    token: SecretStr = Field(SecretStr(""), description="sent to it as a bearer token")
+    max_frame_bytes: int = Field(1_000_000, ge=1_000)
 
 
 class SupabaseSettings(Section):

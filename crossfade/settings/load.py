@@ -12,6 +12,7 @@ from crossfade.settings.data_plane import (
     BreakerSettings,
     ClassificationSettings,
     JournalSettings,
+    LegacySettings,
     PublisherSettings,
     RelaySettings,
     SubscriberSettings,
@@ -51,6 +52,7 @@ class Settings(Section):
     relay: RelaySettings = RelaySettings()
     breaker: BreakerSettings = BreakerSettings()
     websocket: WebSocketSettings = WebSocketSettings()
+    legacy: LegacySettings = LegacySettings()
     supabase: SupabaseSettings = SupabaseSettings()
     subscriber: SubscriberSettings = SubscriberSettings()
     tap: TapSettings = TapSettings()

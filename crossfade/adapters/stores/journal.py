@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from crossfade.adapters.journal_schema import open_reader
-from crossfade.adapters.stores.sqlite import fold_rows, translated
+from crossfade.adapters.stores.sqlite import changes_of, fold_rows, read_rows, translated
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
-from crossfade.core.reconciliation_plan import Extent, JournalStream, Outline, Range, coalesce
+from crossfade.core.reconciliation_plan import (
+    Changes,
+    Extent,
+    JournalStream,
+    Outline,
+    Range,
+    coalesce,
+)
 from crossfade.core.reconciliation_rows import Row
 from crossfade.errors import JournalUnavailable
 
@@ -74,7 +81,7 @@ class SqliteJournalReader:
                 streams = tuple(
                     replace(
                         self._outline_one(row, routes.get(row[0], ()), cutoff_us, recorded_from_us),
-                        next=dict(cursors.get(row[0], ())),
+                        next=_next(cursors.get(row[0], ()), routes.get(row[0], ())),
                         parked=dict(parked.get(row[0], ())),
                     )
                     for row in rows
@@ -101,8 +108,19 @@ class SqliteJournalReader:
                     found.append(Extent(stream, low, high))
         return found
 
-    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
-        """Per range, in order, a digest of each block it touches that holds rows."""
+    def changes(self, since: str) -> Changes:
+        """Rows updated or deleted since a mark ("" for none); retention's deletions left out."""
+        with translated(self._path, JournalUnavailable):
+            self._ids = self._stream_ids()
+            return changes_of(self._connection, "events", since, self._ids)
+
+    def digests(
+        self, ranges: Sequence[Range], block: int, *, anew: bool = False
+    ) -> Iterator[tuple[Stream, BlockDigest]]:
+        """Per range, in order, a digest of each block it touches that holds rows.
+
+        Always computed anew: the file keeps no hash of its own.
+        """
         return fold_rows(ranges, block, lambda asked: self.rows(*asked))
 
     def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
@@ -122,7 +140,7 @@ class SqliteJournalReader:
                 data,
                 checksum,
                 at_us,
-            ) in self._connection.execute(_EVENTS, (stream_id, first, last)):
+            ) in read_rows(self._connection, _EVENTS, (stream_id, first, last)):
                 event = Event(
                     id_, source, type_, time_us, subject, category, topic, partition, epoch,
                     sequence, data, checksum, at_us,
@@ -213,6 +231,14 @@ class SqliteJournalReader:
             else:
                 low = middle + 1
         return low
+
+
+def _next(cursors: Iterable[tuple[Any, ...]], routes: Iterable[tuple[Any, ...]]) -> dict[str, int]:
+    """Per sink what it is sent next. Without a hub the application's own send is the legacy side."""
+    found = {sink: next_ for sink, next_ in cursors}
+    if "application" in found and all(sink != "websocket" for sink, *_ in routes):
+        found["websocket"] = found["application"]
+    return found
 
 
 def _by_stream(connection: sqlite3.Connection, query: str) -> dict[int, list[tuple[Any, ...]]]:
