@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test torture lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser
+.PHONY: help demo test torture lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,13 +55,20 @@ dashboard: $(DASHBOARD) ## the pages that the control server serves (Node is tak
 test-dashboard: $(MODULES) ## types and tests of the browser's part
 	@cd dashboard && ../scripts/with-node npm run --silent types && ../scripts/with-node npm test --silent
 
+# Playwright drives the Chromium that the system has.
+PLAYWRIGHT = scripts/need-chromium && { $(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright; }
+
 test-browser: $(DASHBOARD) ## the pages in a real Chromium (which must be installed), against the embedded stack
-	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
-	@$(BIN)/pytest tests/browser $(ARGS)
+	@$(PLAYWRIGHT)
+	@$(BIN)/pytest tests/browser -n 2 --dist load $(ARGS)
 
 bench-browser: $(DASHBOARD) ## the page's load time, long tasks at 1,000 events/s, memory
-	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
+	@$(PLAYWRIGHT)
 	@$(BIN)/python -m benchmarks.browser $(ARGS)
+
+screenshots: $(DASHBOARD) ## take the pictures of docs/screenshots again
+	@$(PLAYWRIGHT)
+	@$(BIN)/python -m tests.browser.screenshots
 
 clean: ## remove what was built or installed here
 	rm -rf $(VENV) dist build crossfade/_bundle dashboard/node_modules dashboard/client/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -21,6 +21,8 @@ ARGUMENTS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    # A container's shared memory is too small for it.
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -40,13 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(240))
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
+    # Whoever asks for these tests gets them, or an error: none of them skips.
     if bundled_dashboard() is None:
-        pytest.skip("the dashboard is not built: make dashboard")
+        pytest.fail("the dashboard is not built: make dashboard")
     # Not under pytest's own folder, which only its owner may enter: PostgreSQL refuses to run
     # as root and is then run as somebody else.
     with TemporaryDirectory(prefix="crossfade-browser-") as folder:
@@ -57,10 +59,12 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    sync_api = pytest.importorskip("playwright.sync_api", reason="install playwright")
+    # Imported here: this file is read by `make test` too, which needs no Playwright.
+    from playwright.sync_api import sync_playwright
+
     if CHROMIUM is None:
-        pytest.skip("no chromium here")
-    with sync_api.sync_playwright() as playwright:
+        pytest.fail("no chromium here: scripts/need-chromium says how to install it")
+    with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
         chromium.close()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from crossfade.core.event import Stream
 from tests.browser.stage import Stage
 
 if TYPE_CHECKING:
@@ -14,19 +13,35 @@ if TYPE_CHECKING:
 
 __all__ = ["Watched", "eventually", "new_page"]
 
-# Every row that enters the table of live events, in the order in which it does.
+# Every row that enters the table of live events, in the order in which it does, and everything
+# that the badge ever says of who serves the page: from the page's first moment on.
 _RECORDER = """
-() => {
-  window.rows = [];
-  const take = (row) => {
-    if (row.dataset?.stream) window.rows.push([row.dataset.stream, Number(row.dataset.sequence)]);
-    else if (row.className === "lost") window.rows.push(["lost", row.textContent]);
+window.rows = [];
+window.badges = [];
+const take = (row) => {
+  if (row.dataset?.stream) window.rows.push([row.dataset.stream, Number(row.dataset.sequence)]);
+  else if (row.className === "lost") window.rows.push(["lost", row.textContent]);
+};
+const watchRows = (body) => new MutationObserver((records) => {
+  // The newest stands at the top, so what one record adds is read from its end.
+  for (const { addedNodes } of records) [...addedNodes].reverse().forEach(take);
+}).observe(body, { childList: true });
+const watchBadge = (badge) => {
+  const look = () => {
+    const { source } = badge.dataset;
+    if (source !== "none" && source !== window.badges.at(-1)) window.badges.push(source);
   };
-  new MutationObserver((records) => {
-    // The newest stands at the top, so what one record adds is read from its end.
-    for (const { addedNodes } of records) [...addedNodes].reverse().forEach(take);
-  }).observe(document.querySelector("#events tbody"), { childList: true });
-}
+  new MutationObserver(look).observe(badge, { attributeFilter: ["data-source"] });
+  look();
+};
+const waiting = new Map([["#events tbody", watchRows], [".badge", watchBadge]]);
+const found = new MutationObserver(() => {
+  for (const [selector, watch] of waiting) {
+    const element = document.querySelector(selector);
+    if (element !== null && waiting.delete(selector)) watch(element);
+  }
+});
+found.observe(document, { childList: true, subtree: true });
 """
 _STATE = """() => {
   const { source, serving, moving, fallenBack, holes, live, flagVersion } = window.crossfade.state;
@@ -43,6 +58,8 @@ class Watched:
         self.page = page
         self.stage = stage
         self.errors: list[str] = []
+        self._opened: dict[str, int] = {}
+        page.add_init_script(_RECORDER)
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
 
@@ -58,8 +75,8 @@ class Watched:
         self.page.get_by_label("Access token").fill(token or self.stage.token)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.wait_for_selector('.badge[data-live="true"]', timeout=20_000)
-        if path == "/":
-            self.page.evaluate(_RECORDER)
+        # The journal knows an event before any page can: nothing above these was passed over.
+        self._opened = self.stage.heads()
 
     @property
     def badge(self) -> str:
@@ -80,35 +97,60 @@ class Watched:
             lambda: f"badge {self.badge}, wanted {source}: {self.state}",
         )
 
-    def await_everything(self, timeout_s: float = 20.0) -> None:
-        """Wait until the page has shown what was published last of every stream."""
-        heads = {f"{s.source}/{s.epoch}/{s.topic}/{s.partition}": n for s, n in self.heads.items()}
+    @property
+    def badges(self) -> list[str]:
+        """Who served the page, in order, as its badge told it."""
+        found: list[str] = self.page.evaluate("() => window.badges")
+        return found
+
+    def finish(self, at_least: int = 0, timeout_s: float = 30.0) -> None:
+        """Publish until so many events came since the page was opened, then compare: every
+        one of them stands in the page's order, once, and nothing in its console."""
+
+        def published() -> int:
+            heads = self.stage.heads()
+            return sum(heads.values()) - sum(self._opened.values())
+
+        eventually(lambda: published() >= at_least, 60, lambda: f"{published()} published")
+        self.stage.rest()
+        heads = self.stage.heads()
 
         def missing() -> dict[str, int]:
-            shown = {stream: numbers[-1] for stream, numbers in self.shown().items()}
-            return {one: last for one, last in heads.items() if shown.get(one, last) < last}
+            ends = {stream: max(numbers) for stream, numbers in self.shown().items()}
+            return {
+                stream: head
+                for stream, head in heads.items()
+                if head > self._opened.get(stream, 0) and ends.get(stream, 0) < head
+            }
 
         eventually(lambda: not missing(), timeout_s, lambda: f"not shown yet: {missing()}")
+        self._check_rows(heads)
+        assert self.errors == []
 
-    @property
-    def heads(self) -> dict[Stream, int]:
-        return self.stage.heads()
+    def _check_rows(self, heads: dict[str, int]) -> None:
+        shown = self.shown()
+        assert self.lost == []
+        for stream, head in heads.items():
+            opened = self._opened.get(stream, 0)
+            if head == opened and stream not in shown:
+                continue
+            first = shown[stream][0]
+            assert first <= opened + 1, f"{stream}: begins at {first}, {opened} were known"
+            assert shown[stream] == list(range(first, head + 1)), stream
+        assert set(shown) <= set(heads)
 
     def shown(self) -> dict[str, list[int]]:
         """Per stream the sequences of its rows, in the order in which they were shown."""
         found: dict[str, list[int]] = defaultdict(list)
         for stream, sequence in self.page.evaluate("() => window.rows"):
-            found[stream].append(sequence)
+            if stream != "lost":
+                found[stream].append(sequence)
         return found
 
-    def check_continuity(self, at_least: int) -> None:
-        """No row missing, doubled or out of order, and nothing in the console."""
-        shown = self.shown()
-        assert "lost" not in shown, shown["lost"]
-        for stream, numbers in shown.items():
-            assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), stream
-        assert sum(map(len, shown.values())) >= at_least
-        assert self.errors == []
+    @property
+    def lost(self) -> list[str]:
+        """The rows of lost ranges."""
+        return [text for kind, text in self.page.evaluate("() => window.rows") if kind == "lost"]
 
     def freeze(self, seconds: float) -> None:
         """Stop the page's timers and tasks, as a browser does with a hidden tab, for a while."""

@@ -6,16 +6,16 @@ synchronous API owns the test's.
 
 import asyncio
 import itertools
+import sqlite3
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
-from crossfade.core.event import Event, Stream
 from crossfade.local.stack import Stack
 from crossfade.publisher import Publisher
 from crossfade.settings import Settings, load_settings
@@ -58,7 +58,8 @@ class Stage:
         self._thread = threading.Thread(target=self._loop.run_forever, name="stage", daemon=True)
         self._task: asyncio.Task[None] | None = None
         self._rate = 0.0
-        self.published: list[Event] = []
+        self._publishing = asyncio.Lock()
+        self.published = 0
 
     # -- life --------------------------------------------------------------------------------
 
@@ -106,11 +107,24 @@ class Stage:
             count, owed = int(owed), owed - int(owed)
             if count:
                 batch = list(itertools.islice(self._events, count))
-                self.published += await self.publisher.publish_many(batch)
+                async with self._publishing:
+                    self.published += len(await self.publisher.publish_many(batch))
 
-    def heads(self) -> dict[Stream, int]:
-        """The last published sequence of every stream."""
-        return {event.stream: event.sequence for event in list(self.published)}
+    def rest(self) -> None:
+        """Publish nothing more, and wait until what is under way is out."""
+        self._rate = 0.0
+        self._call(self._idle())
+
+    async def _idle(self) -> None:
+        async with self._publishing:
+            pass
+
+    def heads(self) -> dict[str, int]:
+        """Per stream (``source/epoch/topic/partition``) its last sequence in the journal."""
+        place = f"file:{self.settings.journal.path}?mode=ro"
+        with closing(sqlite3.connect(place, uri=True)) as journal:
+            rows = journal.execute("SELECT source, epoch, topic, partition, head FROM streams")
+            return {"/".join(map(str, stream)): head for *stream, head in rows if head > 0}
 
     # -- what happens to the stack -------------------------------------------------------------
 

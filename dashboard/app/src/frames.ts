@@ -3,22 +3,33 @@
 const EVERY_MS = 100;
 
 /**
- * A function that asks for `draw`; however often it is called, `draw` runs at most ten times a
- * second, in an animation frame. People do not read faster, and the page stays free for them.
+ * A function that asks for `draw`; however often it is called, `draw` runs in an animation frame,
+ * at most ten times a second: people do not read faster, and the page stays free for them.
+ *
+ * `isMuch` tells that more waits than one frame should take: then the next frame is taken at
+ * once, so that a high rate makes more frames, not longer ones.
  */
-export function drawing(draw: () => void): () => void {
-  let asked = false;
+export function drawing(draw: () => void, isMuch: () => boolean = () => false): () => void {
+  let state: "idle" | "waiting" | "asked" = "idle";
+  let timer: ReturnType<typeof setTimeout> | undefined;
   let drawnMs = -Infinity;
   const run = (): void => {
-    asked = false;
+    state = "idle";
     drawnMs = performance.now();
     draw();
   };
+  const ask = (): void => {
+    clearTimeout(timer);
+    state = "asked";
+    requestAnimationFrame(run);
+  };
   return () => {
-    if (asked) return;
-    asked = true;
+    if (state === "asked") return;
     const waitMs = drawnMs + EVERY_MS - performance.now();
-    if (waitMs <= 0) requestAnimationFrame(run);
-    else setTimeout(() => requestAnimationFrame(run), waitMs);
+    if (waitMs <= 0 || isMuch()) ask();
+    else if (state === "idle") {
+      state = "waiting";
+      timer = setTimeout(ask, waitMs);
+    }
   };
 }

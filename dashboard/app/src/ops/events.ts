@@ -6,12 +6,14 @@ import { fill, h, setText } from "../dom.js";
 import { count, plural } from "../format.js";
 import { drawing } from "../frames.js";
 
-/** Rows kept; older ones leave the page. As many enter it in one frame. */
+/** Rows kept; older ones leave the page. */
 const KEPT = 100;
-/** What waits to be shown, while a person reads or after a long gap; the oldest give way. */
-const WAITING = 20_000;
+/** Rows that enter in one frame: laying out more takes a slow computer longer than 50 ms. */
+const PER_FRAME = 32;
+/** What waits to be shown, while a person reads or the tab is hidden; the oldest give way. */
+const WAITING = 5_000;
 
-/** Newest first, keyed by event id; drawn at most once a frame. */
+/** Newest first, keyed by event id; a little in each frame, however many come. */
 export class EventsPanel {
   readonly #body = h("tbody");
   readonly #summary: HTMLElement;
@@ -21,7 +23,11 @@ export class EventsPanel {
   readonly #region: HTMLElement;
   #total = 0;
   #lost = 0;
-  readonly #soon = drawing(() => this.#draw());
+  #passedOver = 0;
+  readonly #soon = drawing(
+    () => this.#draw(),
+    () => this.#waiting.length >= PER_FRAME && !this.#isRead,
+  );
 
   constructor(element: HTMLElement, summary: HTMLElement, inspect: (event: CrossfadeEvent) => void) {
     this.#region = element;
@@ -43,7 +49,7 @@ export class EventsPanel {
   add(events: readonly CrossfadeEvent[]): void {
     this.#total += events.length;
     for (const event of events) this.#waiting.push(event);
-    if (this.#waiting.length > WAITING) this.#waiting = this.#waiting.slice(-WAITING);
+    this.#bound();
     this.#soon();
   }
 
@@ -51,6 +57,14 @@ export class EventsPanel {
     this.#lost += lost.last - lost.first + 1;
     this.#waiting.push(lost);
     this.#soon();
+  }
+
+  /** The oldest give way, but never a range that was lost: it is not told twice. */
+  #bound(): void {
+    const gone = this.#waiting.splice(0, Math.max(0, this.#waiting.length - WAITING));
+    const told = gone.filter((one) => "kind" in one);
+    this.#passedOver += gone.length - told.length;
+    this.#waiting.unshift(...told);
   }
 
   #row(event: CrossfadeEvent | Lost): HTMLElement {
@@ -92,13 +106,17 @@ export class EventsPanel {
   }
 
   #draw(): void {
-    const received = `${count(this.#total)} received in order${this.#lost ? `, ${count(this.#lost)} lost` : ""}`;
+    const received = [
+      `${count(this.#total)} received in order`,
+      this.#lost ? `, ${count(this.#lost)} lost` : "",
+      this.#passedOver ? `, ${count(this.#passedOver)} of them not drawn` : "",
+    ].join("");
     if (this.#isRead) {
       // What a person reads or has marked stays where it is; it goes on at the top.
       setText(this.#summary, `${received}; new ones wait while you read`);
       return;
     }
-    const fresh = this.#waiting.splice(0, KEPT).map((event) => this.#row(event));
+    const fresh = this.#waiting.splice(0, PER_FRAME).map((event) => this.#row(event));
     this.#body.prepend(...fresh.reverse());
     while (this.#body.childElementCount > KEPT) this.#body.lastElementChild?.remove();
     setText(this.#summary, received);
