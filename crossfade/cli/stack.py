@@ -175,7 +175,8 @@ async def _run_stack(base: Any, without: frozenset[str], console: Console) -> in
         console.print(status_table(stack.supervisor.statuses, time.monotonic()))
         console.print(
             f"\nready after {time.monotonic() - began:.1f} s; everything is in "
-            f"{stack.paths.state}; Ctrl-C ends it",
+            f"{stack.paths.state}; Ctrl-C ends it\n"
+            f"Prefect's page asks for a password: tokens.prefect in {stack.paths.description}",
             highlight=False,
             soft_wrap=True,
         )

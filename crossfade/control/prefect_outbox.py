@@ -54,6 +54,8 @@ class PrefectOutbox:
     ) -> None:
         self._service = service
         self._url = service.settings.prefect.api_url.rstrip("/")
+        user, _, password = service.settings.prefect.auth.get_secret_value().partition(":")
+        self._auth = (user, password) if user else None
         self._transport = transport
 
     async def run(self) -> None:
@@ -63,7 +65,7 @@ class PrefectOutbox:
             return
         failures = 0
         async with httpx.AsyncClient(
-            timeout=TIMEOUT_S, transport=self._transport, trust_env=False
+            timeout=TIMEOUT_S, auth=self._auth, transport=self._transport, trust_env=False
         ) as http:
             while True:
                 self._service.outgoing.clear()

@@ -20,7 +20,7 @@ from crossfade.errors import CrossfadeError
 from crossfade.local.demo_checker import Expected
 from crossfade.local.demo_display import DemoDisplay, Figures
 from crossfade.local.demo_observer import DemoFailed, Observer, Status
-from crossfade.local.demo_options import DemoOptions, Sabotage
+from crossfade.local.demo_options import Approve, DemoOptions, Sabotage
 from crossfade.local.demo_outage import SINK, run_outage
 from crossfade.local.demo_owed import owed
 from crossfade.local.demo_pace import pace
@@ -134,7 +134,7 @@ class _Demo:
         settings = self._stack.settings
         async with contextlib.AsyncExitStack() as exits:
             client = await exits.enter_async_context(ControlClient(settings.control, "operator"))
-            api = await exits.enter_async_context(PrefectApi(settings.prefect.api_url))
+            api = await exits.enter_async_context(PrefectApi.of(settings.prefect))
             observer = await exits.enter_async_context(Observer(client, self._look))
             publisher = await self._start_processes(exits)
             plan = settings.rollout.model_dump(mode="json")
@@ -231,6 +231,9 @@ class _Demo:
     ) -> None:
         weeks = Weeks(api, client, observer, self._options.approve, self._display.say)
         self._report.stages = weeks.records
+        if self._options.approve is Approve.UI:
+            place = self._stack.paths.description
+            self._display.say(f"Prefect's page asks for a password: tokens.prefect in {place}", "")
         names = [stage.name for stage in self._stack.settings.rollout.stages]
         for stage, name in enumerate(names):
             if name == _OUTAGE_WEEK and self._options.outage_s > 0:

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from crossfade.errors import StackError
 from crossfade.local.prefect_seed import seed_name
+from crossfade.local.stack_settings import to_toml, write_private
 from crossfade.local.warm import MAX_PATH_BYTES
-from crossfade.settings import SETTINGS_VARIABLE
+from crossfade.settings import SETTINGS_VARIABLE, PrefectSettings
 
 __all__ = [
     "BACKFILL",
@@ -38,6 +39,7 @@ __all__ = [
     "week_deployment",
     "worker",
     "worker_name",
+    "write_profile",
 ]
 
 WEEKS = ("rollout-week/week-1", "rollout-week/week-2", "rollout-week/week-3")
@@ -60,6 +62,7 @@ FLOW_MODULES = (
 """Where the deployments' flows are; the warm process imports them."""
 
 _HOST = "127.0.0.1"
+_PROFILE = "crossfade"
 _DEPLOY_KILL_S = 5.0
 _DEPLOY_OUTPUT_BYTES = 2_000
 
@@ -85,8 +88,13 @@ def week_deployment(stage: int) -> str:
     return WEEKS[stage]
 
 
-def server(home: Path, port: int, *, inherited: Mapping[str, str]) -> Launch:
+def server(
+    home: Path, port: int, section: PrefectSettings, *, inherited: Mapping[str, str]
+) -> Launch:
     """Prefect's server on SQLite in ``home``, which must exist, on the loopback's ``port``.
+
+    It asks whoever calls it, its page included, for ``section.auth``; only its health is told
+    to everybody.
 
     Nothing is sent to anybody (no analytics) and only warnings are logged. The block types of
     Prefect's own integrations are not registered (it saves 2 s): a block that is saved from
@@ -97,12 +105,14 @@ def server(home: Path, port: int, *, inherited: Mapping[str, str]) -> Launch:
             user's own profile or API key has no part in the stack.
     """
     url = f"http://{_HOST}:{port}/api"
+    auth = section.auth.get_secret_value()
     command = (
         *(sys.executable, "-m", "prefect", "server", "start"),
         *("--host", _HOST, "--port", str(port), "--log-level", "warning"),
     )
     environment = {
-        **_environment(home, url, inherited),
+        **_environment(home, url, auth, inherited),
+        **({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}),
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_API_URL": url,
@@ -121,22 +131,22 @@ def server(home: Path, port: int, *, inherited: Mapping[str, str]) -> Launch:
 
 
 def worker(
-    home: Path, api_url: str, settings_file: Path, pool: str, *, inherited: Mapping[str, str]
+    home: Path, section: PrefectSettings, settings_file: Path, *, inherited: Mapping[str, str]
 ) -> Launch:
-    """The process worker of ``pool``, whose runs read ``settings_file``.
+    """The process worker of the settings' work pool, whose runs read ``settings_file``.
 
     Runs that an earlier worker of this stack left behind are put back on the schedule first
     (``crossfade.local.prefect_worker``). Beside it runs a warm process, from which flow runs
     are forked (``crossfade.local.warm``). Flow runs inherit this environment.
     """
-    socket = warm_socket(home)
+    socket, pool = warm_socket(home), section.work_pool
     command = (
         *(sys.executable, "-m", "crossfade.local.prefect_worker"),
         *("--pool", pool, "--name", worker_name(pool)),
         *(() if socket is None else ("--warm", str(socket))),
     )
     environment = {
-        **_environment(home, api_url, inherited),
+        **_environment(home, section.api_url, section.auth.get_secret_value(), inherited),
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         # Runs are started when they are due, not ahead of time: a prefetched run would hold
         # the validation's only slot while it waits.
@@ -162,9 +172,8 @@ def worker_name(pool: str) -> str:
 
 async def deploy(
     home: Path,
-    api_url: str,
+    section: PrefectSettings,
     settings_file: Path,
-    pool: str,
     *,
     inherited: Mapping[str, str],
     timeout_s: float = 90.0,
@@ -184,11 +193,11 @@ async def deploy(
     socket = warm_socket(home)
     command = (
         *(sys.executable, "-m", "tasks.deployment"),
-        *("--pool", pool, "--file", str(prefect_file()), "--wait-s", f"{timeout_s:g}"),
+        *("--pool", section.work_pool, "--file", str(prefect_file()), "--wait-s", f"{timeout_s:g}"),
         *(() if socket is None else ("--warm", str(socket))),
     )
     environment = {
-        **_environment(home, api_url, inherited),
+        **_environment(home, section.api_url, section.auth.get_secret_value(), inherited),
         **_settings_variable(settings_file),
     }
     opened = tempfile.TemporaryFile() if log is None else log.open("a+b")  # noqa: SIM115
@@ -214,6 +223,19 @@ async def deploy(
             output.seek(max(0, output.seek(0, os.SEEK_END) - _DEPLOY_OUTPUT_BYTES))
             last = output.read().decode(errors="replace").strip()
             raise StackError(f"Prefect: the deployments were not made{fault}: {last}")
+
+
+def write_profile(home: Path, section: PrefectSettings) -> None:
+    """Make ``PREFECT_HOME=home prefect …`` a command line of this server, login included.
+
+    Readable by the owner only.
+    """
+    values = {
+        "PREFECT_API_URL": section.api_url,
+        "PREFECT_API_AUTH_STRING": section.auth.get_secret_value(),
+    }
+    profile = {"active": _PROFILE, "profiles": {_PROFILE: values}}
+    write_private(home / "profiles.toml", to_toml(profile).encode())
 
 
 def prefect_file() -> Path:
@@ -243,7 +265,9 @@ def _settings_variable(file: Path) -> dict[str, str]:
     return {SETTINGS_VARIABLE: str(file.absolute())}
 
 
-def _environment(home: Path, api_url: str, inherited: Mapping[str, str]) -> dict[str, str]:
+def _environment(
+    home: Path, api_url: str, auth: str, inherited: Mapping[str, str]
+) -> dict[str, str]:
     kept = {
         name: value
         for name, value in inherited.items()
@@ -260,6 +284,7 @@ def _environment(home: Path, api_url: str, inherited: Mapping[str, str]) -> dict
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(home.resolve()),
         "PREFECT_API_URL": api_url,
+        **({"PREFECT_API_AUTH_STRING": auth} if auth else {}),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
         "PREFECT_CLI_PROMPT": "false",

@@ -16,11 +16,15 @@ import httpx
 import orjson
 
 from crossfade.errors import PrefectUnavailable, Refused, UsageError
+from crossfade.settings import PrefectSettings
 
 __all__ = ["FINAL_STATES", "Form", "PrefectApi"]
 
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 """Types of state from which a run does not move by itself."""
+
+_PAGES = "/v2"
+"""Prefect's newer pages: the older ones show a stranger nothing, instead of asking to log in."""
 
 _PAGE = 200
 _POLL_S = 0.25
@@ -75,6 +79,11 @@ class PrefectApi:
             transport=transport,
             trust_env=False,
         )
+
+    @classmethod
+    def of(cls, section: PrefectSettings, *, timeout_s: float = 10.0) -> Self:
+        """A client of the server that the settings name, with their login."""
+        return cls(section.api_url, timeout_s=timeout_s, auth=section.auth.get_secret_value())
 
     async def __aenter__(self) -> Self:
         return self
@@ -257,12 +266,12 @@ class PrefectApi:
         return self._url.removesuffix("/api")
 
     def run_url(self, run_id: str) -> str:
-        """A run's page; that of a waiting run has the button for its form."""
-        return f"{self.ui_url}/runs/flow-run/{run_id}"
+        """A run's page; its menu has *Resume*, which opens the form of a waiting run."""
+        return f"{self.ui_url}{_PAGES}/runs/flow-run/{run_id}"
 
     def deployment_url(self, deployment_id: str) -> str:
         """A deployment's page."""
-        return f"{self.ui_url}/deployments/deployment/{deployment_id}"
+        return f"{self.ui_url}{_PAGES}/deployments/deployment/{deployment_id}"
 
     async def _input(self, run_id: str, key: str) -> Any:
         try:
@@ -279,6 +288,11 @@ class PrefectApi:
             await asyncio.sleep(pause_s)
         if response.is_success:
             return value
+        if response.status_code == 401:
+            raise UsageError(
+                f"Prefect at {self._url} refuses the login: prefect.auth must be the "
+                "user:password of its PREFECT_SERVER_API_AUTH_STRING"
+            )
         detail = value.get("detail", value) if isinstance(value, dict) else value
         message = f"Prefect: {method} {path}: {response.status_code}: {detail}"
         if response.status_code >= 500 or response.status_code in (408, 429):

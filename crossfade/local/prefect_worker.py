@@ -94,7 +94,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.warm is not None:
         _start_warm_process(options.warm)
-    asyncio.run(_recover_when_up(os.environ["PREFECT_API_URL"]))
+    asyncio.run(
+        _recover_when_up(
+            os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING", "")
+        )
+    )
     command = (
         *(sys.executable, "-m", "prefect", "worker", "start"),
         *("--type", "process", "--pool", options.pool, "--name", options.name),
@@ -112,8 +116,8 @@ def _start_warm_process(path: Path) -> None:
     subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own words
 
 
-async def _recover_when_up(api_url: str) -> None:
-    async with PrefectApi(api_url) as api:
+async def _recover_when_up(api_url: str, auth: str) -> None:
+    async with PrefectApi(api_url, auth=auth) as api:
         deadline = asyncio.get_running_loop().time() + _PATIENCE_S
         while True:
             try:

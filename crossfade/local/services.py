@@ -20,6 +20,7 @@ from crossfade.adapters.migrations import apply_migrations
 from crossfade.errors import StackError
 from crossfade.local import prefect
 from crossfade.local.postgres import Postgres
+from crossfade.local.prefect_api import PrefectApi
 from crossfade.local.prefect_seed import keep_seed, plant_seed, seed_folder
 from crossfade.local.processes import MARKER
 from crossfade.local.stack_settings import StackPaths
@@ -81,12 +82,10 @@ class Services:
             await self._deploy_once()
 
     async def _deploy_once(self) -> None:
-        section = self._settings.prefect
         await prefect.deploy(
             self._paths.prefect,
-            section.api_url,
+            self._settings.prefect,
             self._paths.settings,
-            section.work_pool,
             inherited={**self._environment, MARKER: self._marker},
             timeout_s=self._settings.stack.start_timeout_s / 2,
             log=self._paths.log("deploy"),
@@ -160,18 +159,18 @@ class Services:
         )
 
     def _prefect_spec(self) -> ServiceSpec:
-        home, api_url = self._paths.prefect, self._settings.prefect.api_url
-        launch = prefect.server(
-            home, self._settings.stack.prefect_port, inherited=self._environment
-        )
+        home, section = self._paths.prefect, self._settings.prefect
+        port = self._settings.stack.prefect_port
+        launch = prefect.server(home, port, section, inherited=self._environment)
         folder = seed_folder()
         seed = None if folder is None else prefect.seed_file(folder)
 
         async def healthy() -> bool:
-            return await _answers(f"{api_url}/health")
+            return await _answers(f"{section.api_url}/health")
 
         async def prepare() -> None:
             home.mkdir(mode=0o700, exist_ok=True)
+            prefect.write_profile(home, section)
             if seed is not None:
                 await asyncio.to_thread(plant_seed, seed, prefect.database(home))
 
@@ -181,7 +180,7 @@ class Services:
 
         return ServiceSpec(
             name="prefect",
-            address=api_url.removesuffix("/api"),
+            address=section.api_url.removesuffix("/api"),
             command=launch.command,
             environment=launch.environment,
             log=self._paths.log("prefect"),
@@ -194,15 +193,16 @@ class Services:
         section = self._settings.prefect
         launch = prefect.worker(
             self._paths.prefect,
-            section.api_url,
+            section,
             self._paths.settings,
-            section.work_pool,
             inherited=self._environment,
         )
 
         async def healthy() -> bool:
-            url = f"{section.api_url}/work_pools/{section.work_pool}/workers/filter"
-            return await _worker_online(url)
+            async with PrefectApi.of(section, timeout_s=_LOOK_S) as api:
+                return await api.worker_online(
+                    section.work_pool, prefect.worker_name(section.work_pool)
+                )
 
         return ServiceSpec(
             name="worker",
@@ -259,15 +259,6 @@ async def _answers(url: str, headers: Mapping[str, str] | None = None, method: s
     except httpx.HTTPError:
         return False
     return answer.is_success
-
-
-async def _worker_online(url: str) -> bool:
-    try:
-        async with httpx.AsyncClient(timeout=_LOOK_S, trust_env=False) as client:
-            answer = await client.post(url, json={})
-    except httpx.HTTPError:
-        return False
-    return answer.is_success and any(one.get("status") == "ONLINE" for one in answer.json())
 
 
 async def _shakes_hands(url: str) -> bool:

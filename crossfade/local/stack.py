@@ -115,7 +115,7 @@ class Stack:
             }
         )
         # Refused before anything is written.
-        check = Secrets("", "-" * 48, "", "", "")
+        check = Secrets("", "-" * 48, "", "", "", "")
         stack_settings(self._base, self.paths.state, ports, check)
         with contextlib.suppress(FileExistsError):
             self.paths.state.mkdir(mode=0o700, parents=True)
@@ -168,6 +168,7 @@ class Stack:
             "tokens": {
                 "operator": settings.control.operator_token.get_secret_value(),
                 "instance": settings.control.instance_token.get_secret_value(),
+                "prefect": settings.prefect.auth.get_secret_value(),
             },
             "supabase": {
                 "url": section.url,

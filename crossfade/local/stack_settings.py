@@ -20,7 +20,19 @@ from crossfade.local.addresses import HOST
 from crossfade.local.keys import make_keys
 from crossfade.settings import Settings
 
-__all__ = ["Secrets", "StackPaths", "stack_settings", "to_toml", "write_private", "write_settings"]
+__all__ = [
+    "PREFECT_USER",
+    "Secrets",
+    "StackPaths",
+    "stack_settings",
+    "to_toml",
+    "write_private",
+    "write_settings",
+]
+
+
+PREFECT_USER = "crossfade"
+"""What stands before the colon in the stack's login for Prefect, which knows no users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +91,13 @@ class Secrets:
     operator_token: str
     instance_token: str
     hub_token: str
+    prefect_password: str
 
     @classmethod
     def keep(cls, path: Path) -> "Secrets":
         """Those of an earlier start in this folder, so that clients stay valid, or new ones.
+
+        A secret that an earlier version did not have is added.
 
         Raises:
             UsageError: the file is there but can not be understood.
@@ -90,16 +105,18 @@ class Secrets:
         names = cls.__slots__
         try:
             found = orjson.loads(path.read_bytes())
-            return cls(**{name: str(found[name]) for name in names})
+            if not found.keys() & set(names):
+                raise ValueError("it holds no secret of a stack")
         except FileNotFoundError:
-            made = cls(**{name: secrets.token_urlsafe(32) for name in names})
-            values = {name: getattr(made, name) for name in names}
-            write_private(path, orjson.dumps(values))
-            return made
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = {}
+        except (OSError, ValueError, AttributeError) as error:
             raise UsageError(
                 f"{path}: can not be read ({error}); remove the folder to begin anew"
             ) from error
+        values = {name: str(found.get(name) or secrets.token_urlsafe(32)) for name in names}
+        if values != found:
+            write_private(path, orjson.dumps(values))
+        return cls(**values)
 
 
 def stack_settings(
@@ -139,7 +156,10 @@ def stack_settings(
             "instance_token": own.instance_token,
         },
         "reconcile": {"state": str(paths.state / "reconcile.db")},
-        "prefect": {"api_url": f"http://{HOST}:{ports['prefect']}/api"},
+        "prefect": {
+            "api_url": f"http://{HOST}:{ports['prefect']}/api",
+            "auth": f"{PREFECT_USER}:{own.prefect_password}",
+        },
         "stack": {
             "state": str(paths.state),
             **{f"{name}_port": port for name, port in ports.items()},

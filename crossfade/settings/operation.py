@@ -55,6 +55,10 @@ class PrefectSettings(Section):
     """Where the flows run."""
 
     api_url: str = ""
+    auth: SecretStr = Field(
+        SecretStr(""),
+        description="user:password of a server with PREFECT_SERVER_API_AUTH_STRING",
+    )
     work_pool: str = "crossfade"
     report_every_s: float = Field(86_400.0, gt=0, description="schedule of the report deployment")
 

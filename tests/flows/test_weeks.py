@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
+import httpx
+import psutil
 import pytest
 
 from crossfade.adapters.control import ControlClient
@@ -74,6 +76,23 @@ async def test_every_deployment_is_there(world: FlowWorld, api: PrefectApi) -> N
     # No path of this machine is in a deployment.
     assert str(world.folder) not in str(found)
     assert all(not one["pull_steps"] for one in found.values())
+
+
+async def test_a_stranger_sees_nothing_but_that_it_is_healthy(
+    world: FlowWorld, api: PrefectApi
+) -> None:
+    login = world.settings.prefect.auth.get_secret_value()
+    async with httpx.AsyncClient(base_url=world.api_url, trust_env=False) as http:
+        assert (await http.get("/health")).json() is True
+        for auth in (None, ("crossfade", "guessed"), ("", "")):
+            refused = await http.post("/flow_runs/filter", json={}, auth=auth)
+            assert refused.status_code == 401
+    await api.wait(await api.run(REPORT), WAIT_S)
+    # Every process of this world was given the login; none shows it.
+    shown = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
+    assert not [line for line in shown if login in line]
+    for service in (world.prefect, world.worker, world.control):
+        assert login not in await asyncio.to_thread(service.log.read_text)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks without exec")

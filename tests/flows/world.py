@@ -34,6 +34,7 @@ from tests.reconciliation_data import make_event, stream
 from tests.services import ROOT, Project
 
 POOL = "crossfade"
+LOGIN = "crossfade:a password: with a colon"
 STEP_S = 0.3
 START_S = 60.0
 EVENTS = 120
@@ -189,10 +190,11 @@ class FlowWorld:
         plant_seed(self._seed, database(self.home))
         port = int(self.api_url.rpartition(":")[2].removesuffix("/api"))
         self.prefect = Service(
-            *server(self.home, port, inherited=os.environ), folder / "prefect.log"
+            *server(self.home, port, self.settings.prefect, inherited=os.environ),
+            folder / "prefect.log",
         )
         self.worker = Service(
-            *worker(self.home, self.api_url, self.settings_file, POOL, inherited=os.environ),
+            *worker(self.home, self.settings.prefect, self.settings_file, inherited=os.environ),
             folder / "worker.log",
         )
         options = ("--settings", str(self.settings_file))
@@ -231,7 +233,7 @@ class FlowWorld:
         return ControlClient(self.settings.control, role="operator")
 
     def prefect_api(self) -> PrefectApi:
-        return PrefectApi(self.api_url)
+        return PrefectApi.of(self.settings.prefect)
 
     def fresh_rollout(self) -> None:
         """Restart the control server on an empty database and start a rollout."""
@@ -264,7 +266,7 @@ class FlowWorld:
         self.hub.start()
 
         async def deployed() -> None:
-            await deploy(self.home, self.api_url, self.settings_file, POOL, inherited=os.environ)
+            await deploy(self.home, self.settings.prefect, self.settings_file, inherited=os.environ)
 
         deploying = threading.Thread(target=lambda: asyncio.run(deployed()))
         deploying.start()
@@ -322,7 +324,11 @@ class FlowWorld:
                 "every_s": 86_400.0,
                 "state": str(self.folder / "seals.db"),
             },
-            "prefect": {"api_url": f"http://{HOST}:{free_port()}/api", "work_pool": POOL},
+            "prefect": {
+                "api_url": f"http://{HOST}:{free_port()}/api",
+                "auth": LOGIN,
+                "work_pool": POOL,
+            },
         }
         write_settings(values, self.settings_file)
         return load_settings(self.settings_file)

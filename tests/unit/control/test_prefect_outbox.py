@@ -1,6 +1,7 @@
 """Events reach Prefect, whatever Prefect does meanwhile, and are one event each."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +20,12 @@ class Prefect(httpx.AsyncBaseTransport):
     def __init__(self, *answers: int | Exception) -> None:
         self.answers = list(answers)
         self.requests: list[tuple[str, Any]] = []
+        self.logins: list[str | None] = []
         self.changed = asyncio.Event()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append((str(request.url), orjson.loads(await request.aread())))
+        self.logins.append(request.headers.get("authorization"))
         self.changed.set()
         answer = self.answers.pop(0) if self.answers else 204
         if isinstance(answer, Exception):
@@ -82,6 +85,17 @@ async def test_a_dead_prefect_gets_it_later_as_the_same_event(running: Running) 
     names = {event["event"] for _, (event,) in prefect.requests}
     assert names == {"crossfade.rollback_requested"}
     assert len({event["id"] for _, (event,) in prefect.requests}) == 1
+
+
+async def test_a_locked_prefect_is_shown_the_login(running: Running) -> None:
+    prefect = Prefect()
+    login = "crossfade:with: a colon"
+    async with running(prefect, prefect={**API["prefect"], "auth": login}) as found:
+        server, client, clock = found
+        await Week(server, client, clock).start()
+        await client.command("rollback", actor="cli:ada", reason="complaints")
+        await prefect.settled(server)
+    assert prefect.logins == [f"Basic {base64.b64encode(login.encode()).decode()}"]
 
 
 async def test_events_wait_for_a_prefect_that_is_not_configured_yet(running: Running) -> None:

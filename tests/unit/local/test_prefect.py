@@ -1,32 +1,68 @@
 """Command lines and environments of Prefect in the embedded stack."""
 
+import stat
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from crossfade.errors import StackError
 from crossfade.local import prefect
+from crossfade.settings import PrefectSettings
 
 INHERITED = {
     "PATH": "/bin",
     "PREFECT_API_KEY": "somebody's",
     "PREFECT_PROFILE": "work",
+    "PREFECT_API_AUTH_STRING": "somebody's:own",
     "CROSSFADE_CONTROL__URL": "http://elsewhere",
     "PYTHONPATH": "/own",
 }
 
 
+NOWHERE = PrefectSettings(api_url="http://127.0.0.1:9/api", work_pool="pool")
+LOCKED = NOWHERE.model_copy(update={"auth": SecretStr('cross"fade:p:w')})
+
+
 def test_server(tmp_path: Path) -> None:
-    command, environment = prefect.server(tmp_path, 4201, inherited=INHERITED)
+    command, environment = prefect.server(tmp_path, 4201, NOWHERE, inherited=INHERITED)
     assert command[:5] == (sys.executable, "-m", "prefect", "server", "start")
     assert command[5:9] == ("--host", "127.0.0.1", "--port", "4201")
     assert environment["PATH"] == "/bin"
     assert environment["PREFECT_HOME"] == str(tmp_path)
     assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert environment["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
-    for name in ("PREFECT_API_KEY", "PREFECT_PROFILE", "CROSSFADE_CONTROL__URL"):
+    for name in (
+        "PREFECT_API_KEY",
+        "PREFECT_PROFILE",
+        "CROSSFADE_CONTROL__URL",
+        "PREFECT_API_AUTH_STRING",
+        "PREFECT_SERVER_API_AUTH_STRING",
+    ):
         assert name not in environment
+
+
+def test_the_login_is_in_environments_and_in_no_command_line(tmp_path: Path) -> None:
+    login = LOCKED.auth.get_secret_value()
+    server = prefect.server(tmp_path, 4201, LOCKED, inherited=INHERITED)
+    worker = prefect.worker(tmp_path, LOCKED, tmp_path / "c.toml", inherited=INHERITED)
+    assert server.environment["PREFECT_SERVER_API_AUTH_STRING"] == login
+    assert worker.environment["PREFECT_API_AUTH_STRING"] == login
+    assert "PREFECT_SERVER_API_AUTH_STRING" not in worker.environment
+    assert login not in " ".join((*server.command, *worker.command))
+
+
+def test_the_profile_is_the_owners_command_line(tmp_path: Path) -> None:
+    prefect.write_profile(tmp_path, LOCKED)
+    file = tmp_path / "profiles.toml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    found = tomllib.loads(file.read_text())
+    assert found["profiles"][found["active"]] == {
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "PREFECT_API_AUTH_STRING": 'cross"fade:p:w',
+    }
 
 
 def test_worker_tells_its_runs_where_the_settings_are(
@@ -34,7 +70,7 @@ def test_worker_tells_its_runs_where_the_settings_are(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command, environment = prefect.worker(
-        tmp_path, "http://p/api", Path("crossfade.toml"), "pool", inherited=INHERITED
+        tmp_path, NOWHERE, Path("crossfade.toml"), inherited=INHERITED
     )
     assert command[3:7] == ("--pool", "pool", "--name", prefect.worker_name("pool"))
     if sys.platform == "linux":
@@ -62,18 +98,14 @@ async def test_deploy_that_fails_says_why(tmp_path: Path) -> None:
     broken = tmp_path / "crossfade.toml"
     broken.write_text("[prefect]\nwrong = 1\n")
     with pytest.raises(StackError, match=r"prefect\.wrong: unknown setting"):
-        await prefect.deploy(
-            tmp_path, "http://127.0.0.1:9/api", broken, "pool", inherited=INHERITED, timeout_s=60
-        )
+        await prefect.deploy(tmp_path, NOWHERE, broken, inherited=INHERITED, timeout_s=60)
 
 
 async def test_deploy_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     file = tmp_path / "crossfade.toml"
     file.touch()
     with pytest.raises(StackError, match=r"not made within 0\.2 s"):
-        await prefect.deploy(
-            tmp_path, "http://127.0.0.1:9/api", file, "pool", inherited=INHERITED, timeout_s=0.2
-        )
+        await prefect.deploy(tmp_path, NOWHERE, file, inherited=INHERITED, timeout_s=0.2)
 
 
 def test_prefect_file_is_the_checkouts_or_the_bundles(

@@ -56,6 +56,13 @@ async def test_failures(answer: httpx.Response, error: type[Exception]) -> None:
             await api.run("flow/one")
 
 
+async def test_a_refused_login_says_what_to_set_and_not_what_was_sent() -> None:
+    async with client(answering(401, {}), auth="ada:secret: one") as api:
+        with pytest.raises(UsageError, match=r"prefect\.auth") as caught:
+            await api.run("flow/one")
+    assert "secret" not in str(caught.value)
+
+
 async def test_a_locked_database_is_asked_again() -> None:
     answers = [httpx.Response(503, json={}), httpx.Response(200, json=[])]
 
@@ -145,7 +152,7 @@ async def test_pages_and_credentials() -> None:
 
     async with client(handler, auth="admin:secret") as api:
         assert await api.healthy()
-        assert api.run_url("1") == "http://prefect/runs/flow-run/1"
-        assert api.deployment_url("2") == "http://prefect/deployments/deployment/2"
+        assert api.run_url("1") == "http://prefect/v2/runs/flow-run/1"
+        assert api.deployment_url("2") == "http://prefect/v2/deployments/deployment/2"
         assert api.ui_url == "http://prefect"
     assert seen == ["Basic YWRtaW46c2VjcmV0"]

@@ -1,5 +1,6 @@
 """The generated settings: complete, loadable, private; the user's own part survives."""
 
+import json
 import stat
 import tomllib
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_the_written_file_loads_as_the_stacks_settings(tmp_path: Path) -> None:
     assert found.websocket.url == "ws://127.0.0.1:1003"
     assert found.control.url == "http://127.0.0.1:1004"
     assert found.prefect.api_url == "http://127.0.0.1:1005/api"
+    assert found.prefect.auth.get_secret_value() == f"crossfade:{own.prefect_password}"
     assert found.supabase.url == "http://127.0.0.1:1002"
     assert found.supabase.service_role_key.get_secret_value().count(".") == 2
     assert "@127.0.0.1:1001/" in found.supabase.database_url.get_secret_value()
@@ -91,6 +93,20 @@ def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
     assert all(len(value) >= 32 for value in values)
     assert all(value not in repr(first) for value in values)
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
+
+
+def test_a_secret_that_an_earlier_version_did_not_have_is_added(tmp_path: Path) -> None:
+    first = secrets_of(tmp_path)
+    file = tmp_path / "secrets.json"
+    kept = {
+        name: one for name, one in json.loads(file.read_text()).items() if "prefect" not in name
+    }
+    file.write_text(json.dumps(kept))
+    second = secrets_of(tmp_path)
+    assert second.operator_token == first.operator_token
+    assert len(second.prefect_password) >= 32
+    assert secrets_of(tmp_path) == second
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]"])
