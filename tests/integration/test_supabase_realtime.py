@@ -171,23 +171,6 @@ async def test_a_connection_has_at_most_a_hundred_channels(project: Project) -> 
         }
 
 
-@pytest.mark.parametrize(
-    ("config", "reason"),
-    [
-        ({"postgres_changes": [{"event": "*"}]}, "NotInStandIn: postgres_changes"),
-        ({"presence": {"enabled": True}}, "NotInStandIn: presence"),
-    ],
-)
-async def test_what_is_not_built_is_refused_clearly(
-    project: Project, config: dict[str, object], reason: str
-) -> None:
-    async with phoenix(project) as client:
-        ref = await client.push("realtime:x", "phx_join", {"config": config})
-        answer = await client.reply(ref)
-        assert answer["status"] == "error"
-        assert answer["response"]["reason"].startswith(reason)
-
-
 async def test_the_service_role_may_join_private_channels(project: Project) -> None:
     async with phoenix(project, key=project.service_role_key) as client:
         assert (await client.join("crossfade:x", private=True))["status"] == "ok"

@@ -22,7 +22,7 @@ from crossfade.errors import CrossfadeError, PortTaken, SettingsError, UsageErro
 from crossfade.local.keys import MIN_SECRET_BYTES
 from crossfade.local.supabase.app import StandIn, build
 from crossfade.local.supabase.bootstrap import prepare_database
-from crossfade.local.supabase.socket import Limits
+from crossfade.local.supabase.sessions import Limits
 from crossfade.settings import Settings, load_settings
 
 MAX_FRAME_BYTES = 5_000_000

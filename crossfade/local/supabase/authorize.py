@@ -9,43 +9,53 @@ import psycopg
 from crossfade.local.supabase.database import Pool, acting_as
 from crossfade.local.supabase.gateway import Identity
 
-__all__ = ["MAX_REPLAY", "may_read", "may_write", "replayed"]
+__all__ = ["MAX_REPLAY", "Extension", "may_read", "may_write", "replayed"]
 
 MAX_REPLAY = 25
 
+Extension = Literal["broadcast", "presence"]
 
-async def may_read(pool: Pool, identity: Identity, topic: str) -> bool:
+
+async def may_read(
+    pool: Pool, identity: Identity, topic: str, extension: Extension = "broadcast"
+) -> bool:
     """Whether a probe row of this topic, written by the server, is visible to the caller.
 
     Raises:
         psycopg.Error, DatabaseGone, NoConnectionFree: it could not be asked.
     """
-    return await _probe(pool, identity, topic, "read")
+    return await _probe(pool, identity, topic, extension, "read")
 
 
-async def may_write(pool: Pool, identity: Identity, topic: str) -> bool:
+async def may_write(
+    pool: Pool, identity: Identity, topic: str, extension: Extension = "broadcast"
+) -> bool:
     """Whether the caller could insert a row of this topic.
 
     Raises:
         psycopg.Error, DatabaseGone, NoConnectionFree: it could not be asked.
     """
-    return await _probe(pool, identity, topic, "write")
+    return await _probe(pool, identity, topic, extension, "write")
 
 
 async def _probe(
-    pool: Pool, identity: Identity, topic: str, what: Literal["read", "write"]
+    pool: Pool,
+    identity: Identity,
+    topic: str,
+    extension: Extension,
+    what: Literal["read", "write"],
 ) -> bool:
-    insert = "insert into realtime.messages (topic, extension) values (%s, 'broadcast')"
+    insert = "insert into realtime.messages (topic, extension) values (%s, %s)"
     async with pool.connection() as connection:
         try:
             async with connection.transaction(force_rollback=True):
                 probe = None
                 if what == "read":
-                    cursor = await connection.execute(insert + " returning id", (topic,))
+                    cursor = await connection.execute(insert + " returning id", (topic, extension))
                     probe = await cursor.fetchone()
                 async with acting_as(connection, identity, settings={"realtime.topic": topic}):
                     if probe is None:
-                        await connection.execute(insert, (topic,))
+                        await connection.execute(insert, (topic, extension))
                         return True
                     cursor = await connection.execute(
                         "select 1 from realtime.messages where topic = %s and id = %s",

@@ -8,7 +8,7 @@ from crossfade.errors import StackError
 
 __all__ = ["prepare_database"]
 
-_BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
+_SCRIPTS = [Path(__file__).with_name(name) for name in ("bootstrap.sql", "changes.sql")]
 # Two processes that prepare the same database take turns.
 _LOCK = 0x626F6F74
 
@@ -36,7 +36,8 @@ def prepare_database(database_url: str, *, timeout_s: float = 30.0) -> None:
                     "the embedded one"
                 )
             with connection.transaction():
-                connection.execute(_BOOTSTRAP.read_bytes())
+                for script in _SCRIPTS:
+                    connection.execute(script.read_bytes())
     except psycopg.Error as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise StackError(f"the embedded database can not be prepared: {first}") from error

@@ -16,6 +16,7 @@ from crossfade.local.supabase.wire import Broadcast
 
 __all__ = ["BroadcastApi"]
 
+_RATE_LIMITED = {"message": "You have exceeded your rate limit"}
 _UNAUTHORIZED = JSONResponse({"message": "Unauthorized"}, 401)
 _MAX_BODY_BYTES = 3_000_000
 
@@ -37,6 +38,8 @@ class BroadcastApi:
         messages = body.get("messages") if isinstance(body, dict) else None
         if not isinstance(messages, list):
             return JSONResponse({"errors": {"messages": ["can't be blank"]}}, 422)
+        if self._topics.floods():
+            return JSONResponse(_RATE_LIMITED, 429)
         faults = [_faults(message) for message in messages]
         if any(faults):
             return JSONResponse({"errors": {"messages": faults}}, 422)
@@ -60,6 +63,8 @@ class BroadcastApi:
         identity = self._identify(request)
         if identity is None:
             return _UNAUTHORIZED
+        if self._topics.floods():
+            return JSONResponse(_RATE_LIMITED, 429)
         topic, event = request.path_params["topic"], request.path_params["event"]
         private = request.query_params.get("private") == "true"
         content = await request.body()

@@ -1,16 +1,11 @@
 """Faults that tests and drills switch on: ``POST /_faults``, from the loopback only."""
 
 import asyncio
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crossfade.local.supabase.gateway import Refusal
-
-__all__ = ["FaultMiddleware", "Faults", "is_loopback"]
-
-_LOOPBACK = {"127.0.0.1", "::1"}
+__all__ = ["FaultMiddleware", "Faults"]
 
 
 @dataclass(slots=True)
@@ -32,28 +27,6 @@ class Faults:
     slow_ms: int = 0
     drop_live: bool = False
     replication: bool = True
-
-    def drops_live(self) -> bool:
-        return self.drop_live
-
-    def change(self, values: Any) -> None:
-        """Set the faults that ``values`` names.
-
-        Raises:
-            Refusal: 422, an unknown name or a value of another type; nothing is changed.
-        """
-        known = {item.name: type(getattr(self, item.name)) for item in fields(self)}
-        if not isinstance(values, dict):
-            raise Refusal(422, {"message": "send an object of faults"})
-        for name, value in values.items():
-            if known.get(name) is not type(value) or (name == "slow_ms" and value < 0):
-                kinds = ", ".join(f"{key}: {kind.__name__}" for key, kind in known.items())
-                raise Refusal(422, {"message": f"{name}={value!r}: the faults are {kinds}"})
-        for name, value in values.items():
-            setattr(self, name, value)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class FaultMiddleware:
@@ -88,10 +61,3 @@ async def _refuse(scope: Scope, send: Send) -> None:
     headers = [(b"content-type", b"text/html"), (b"content-length", str(len(body)).encode())]
     await send({"type": f"{prefix}.response.start", "status": 503, "headers": headers})
     await send({"type": f"{prefix}.response.body", "body": body})
-
-
-def is_loopback(scope: Scope) -> bool:
-    """Whether the caller is on this machine and no web page (those send an Origin)."""
-    client = scope.get("client")
-    origin = any(name == b"origin" for name, _ in scope["headers"])
-    return client is not None and client[0] in _LOOPBACK and not origin

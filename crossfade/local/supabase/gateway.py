@@ -43,6 +43,7 @@ class Gateway:
     def __init__(self, jwt_secret: str, anon_key: str, service_role_key: str) -> None:
         self._secret = jwt_secret
         self._keys = {anon_key: "anon", service_role_key: "service_role"}
+        self._expired_at_s = float("-inf")
 
     def check_token(self, token: str) -> Claims:
         """The claims behind a token or an opaque key, as Realtime gets to see them.
@@ -55,7 +56,24 @@ class Gateway:
             # The real gateway puts a short-lived token in the place of an opaque key.
             expires = time.time() + 3_600
             return Claims(role, expires, {"role": role, "exp": int(expires)})
-        return check_token(token, self._secret, time.time())
+        claims = check_token(token, self._secret, time.time())
+        if role is None and self.is_expired(claims):
+            raise TokenFault("InvalidJWTToken", "Token has expired 0 seconds ago", expired=True)
+        return claims
+
+    def expire_tokens(self) -> None:
+        """Take every user's token that was issued until now for expired; keys stay valid.
+
+        A token tells the second in which it was issued: new ones are good from the next on.
+        """
+        self._expired_at_s = time.time()
+
+    def is_expired(self, claims: Claims) -> bool:
+        """Whether ``expire_tokens`` was called after a token of a user was issued."""
+        if claims.values.get("role") != "authenticated":
+            return False
+        issued = claims.values.get("iat", 0)
+        return not isinstance(issued, int | float) or issued <= self._expired_at_s
 
     def identify(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Identity:
         """Who a REST request is from.

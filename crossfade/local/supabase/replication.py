@@ -1,6 +1,7 @@
-"""From rows of ``realtime.messages`` to live broadcasts.
+"""From rows of ``realtime.messages`` to live broadcasts, and from changes of published tables
+to ``postgres_changes``.
 
-The embedded PostgreSQL has no logical replication, so a trigger notifies of each row and this
+The embedded PostgreSQL has no logical replication, so triggers notify of each row and this
 listens. What the real server's temporary slot does holds here too: a row that is committed
 while nobody listens is never sent live.
 """
@@ -12,6 +13,7 @@ import logging
 import psycopg
 from psycopg import AsyncConnection
 
+from crossfade.local.supabase.change_feed import deliver_changes
 from crossfade.local.supabase.channels import Topics
 from crossfade.local.supabase.faults import Faults
 from crossfade.local.supabase.wire import Broadcast
@@ -19,7 +21,8 @@ from crossfade.local.supabase.wire import Broadcast
 __all__ = ["Replication"]
 
 _LOG = logging.getLogger(__name__)
-_CHANNEL = "realtime_messages"
+_MESSAGES = "realtime_messages"
+_CHANGES = "realtime_changes"
 _RETRY_S = 0.5
 _PARTITIONS_S = 3_600.0
 _TICK_S = 0.05
@@ -73,7 +76,9 @@ class Replication:
             self._url, autocommit=True, connect_timeout=5, application_name="crossfade replication"
         )
         async with connection:
-            await connection.execute(f"listen {_CHANNEL}")
+            await connection.execute(f"listen {_MESSAGES}; listen {_CHANGES}")
+            # Of before: never sent live.
+            await connection.execute("delete from realtime.stand_in_changes")
             made = -_PARTITIONS_S
             clock = asyncio.get_running_loop().time
             self.connected.set()
@@ -83,14 +88,22 @@ class Replication:
                     await connection.execute("select realtime.make_partitions()")
                     made = clock()
                 # Ends early once something came; `_TICK_S` bounds how late a fault is seen.
-                notices = [
-                    notice.payload
-                    async for notice in connection.notifies(timeout=_TICK_S, stop_after=1)
-                ]
-                for first in range(0, len(notices), _MAX_BATCH):
-                    await self._deliver(connection, notices[first : first + _MAX_BATCH])
+                notices: dict[str, list[str]] = {_MESSAGES: [], _CHANGES: []}
+                async for notice in connection.notifies(timeout=_TICK_S, stop_after=1):
+                    notices[notice.channel].append(notice.payload)
+                for channel, deliver in (
+                    (_MESSAGES, self._deliver_messages),
+                    (_CHANGES, self._deliver_changes),
+                ):
+                    batch = notices[channel]
+                    for first in range(0, len(batch), _MAX_BATCH):
+                        await deliver(connection, batch[first : first + _MAX_BATCH])
 
-    async def _deliver(self, connection: AsyncConnection, notices: list[str]) -> None:
+    async def _deliver_changes(self, connection: AsyncConnection, notices: list[str]) -> None:
+        numbers = [int(notice) for notice in notices]
+        await deliver_changes(connection, numbers, self._topics, live=self._faults.replication)
+
+    async def _deliver_messages(self, connection: AsyncConnection, notices: list[str]) -> None:
         """Fetch the announced rows and send them in the order in which they were committed."""
         keys = [notice.split(" ", 1) for notice in notices]
         cursor = await connection.execute(

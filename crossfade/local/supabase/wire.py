@@ -14,10 +14,11 @@ __all__ = [
     "PREFIX",
     "Broadcast",
     "ClientMessage",
+    "RawJson",
     "Version",
     "decode",
     "encode_broadcast",
-    "encode_reply",
+    "encode_message",
 ]
 
 Version = Literal["1.0.0", "2.0.0"]
@@ -42,6 +43,12 @@ class ClientMessage:
     join_ref: Any = None
     binary: bytes | None = None
     is_json: bool = False
+
+
+class RawJson(str):
+    """A payload that is JSON text already."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,18 @@ def decode(raw: str | bytes, version: Version) -> ClientMessage | None:
     return ClientMessage(topic, event, payload, ref, join_ref)
 
 
-def encode_reply(
+def encode_message(
     version: Version, topic: str, event: str, payload: Any, *, ref: Any = None, join_ref: Any = None
 ) -> str:
     """A message of the server that is no broadcast."""
+    content = payload if isinstance(payload, RawJson) else _dumps(payload)
     if version == "2.0.0":
-        return _dumps([join_ref, ref, topic, event, payload])
-    return _dumps({"ref": ref, "payload": payload, "event": event, "topic": topic})
+        refs = f"{_dumps(join_ref)},{_dumps(ref)}"
+        return f"[{refs},{_dumps(topic)},{_dumps(event)},{content}]"
+    return (
+        f'{{"ref":{_dumps(ref)},"payload":{content},'
+        f'"event":{_dumps(event)},"topic":{_dumps(topic)}}}'
+    )
 
 
 def encode_broadcast(version: Version, message: Broadcast) -> str | bytes | None:

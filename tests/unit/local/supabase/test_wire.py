@@ -10,7 +10,7 @@ from crossfade.local.supabase.wire import (
     ClientMessage,
     decode,
     encode_broadcast,
-    encode_reply,
+    encode_message,
 )
 
 
@@ -99,10 +99,10 @@ def test_names_longer_than_a_byte_counts_have_no_binary_frame() -> None:
 
 
 def test_replies_and_pushes() -> None:
-    assert encode_reply("2.0.0", "t", "phx_reply", {}, ref="1", join_ref="2") == (
+    assert encode_message("2.0.0", "t", "phx_reply", {}, ref="1", join_ref="2") == (
         '["2","1","t","phx_reply",{}]'
     )
-    assert json.loads(encode_reply("1.0.0", "t", "phx_reply", {"é": 1}, ref="1")) == {
+    assert json.loads(encode_message("1.0.0", "t", "phx_reply", {"é": 1}, ref="1")) == {
         "ref": "1",
         "payload": {"é": 1},
         "event": "phx_reply",
