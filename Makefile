@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test torture lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots
+.PHONY: help demo test torture bench lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,6 +25,9 @@ test: $(STAMP) ## every test that needs no browser
 
 torture: $(STAMP) ## the whole crash matrix: SIGKILL at every point between two steps (ARGS="--seeds 5")
 	@$(BIN)/python -m tests.torture $(ARGS)
+
+bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 --json"); about 10 minutes
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(STAMP) ## style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

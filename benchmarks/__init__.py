@@ -1,0 +1,1 @@
+"""Measurements of the data plane: ``make bench``. Speed is told, never demanded; loss is."""

@@ -1,0 +1,86 @@
+"""After an outage of the store: what is owed, how fast it drains, and what readers notice."""
+
+import asyncio
+import time
+from typing import Any
+
+from benchmarks.bench import Bench, Worker
+from benchmarks.figures import Figure, LostEvents, percentile
+
+__all__ = ["measure"]
+
+RATE = 2_000
+OUTAGE_S = 60.0
+CAUGHT_UP = RATE
+"""As many events owed as come in a second: the backlog is gone."""
+
+
+async def measure(bench: Bench) -> list[Figure]:
+    """The store refuses everything for the outage, then comes back; publishing goes on."""
+    outage_s = bench.seconds(OUTAGE_S, 4.0)
+    bench.tell(f"an outage of {outage_s:.0f} s at {RATE:,} events/s")
+    async with bench.hub() as url:
+        settings = bench.settings(websocket={"url": url}, relay={"batch_events": 2_000})
+        reading = {"timeout_s": 900, "latencies": True}
+        publishing = {"rate": RATE, "written": 100, "tell_s": 0.2}
+        async with (
+            bench.worker("subscriber", settings=settings, **reading) as subscriber,
+            bench.worker(
+                "publisher", settings=settings, sinks=["websocket", "supabase"], **publishing
+            ) as publisher,
+        ):
+            await asyncio.sleep(2.0)
+            bench.project.fault(refuse=True)
+            await asyncio.sleep(outage_s)
+            bench.project.fault(refuse=False)
+            back = time.monotonic()
+            owed, probed, drained = await _drained(publisher, back, outage_s)
+            publisher.say("stop")
+            published = await _until(publisher, "published")
+            await _until(publisher, "drained")
+            await asyncio.sleep(1.0)
+            subscriber.say("stop")
+            seen = await subscriber.next(60)
+    if seen["count"] != published["published"] or seen["repeated"] or seen["skipped"]:
+        raise LostEvents(f"{published['published']} published, {seen['count']} delivered")
+    ((rows,),) = bench.project.sql(
+        "select count(*) from crossfade.events where source = %s", settings["publisher"]["source"]
+    )
+    if rows != published["published"]:
+        raise LostEvents(f"{published['published']} published, {rows} in the table")
+    live = [ms for at, ms in seen["latencies"] if back <= at <= drained]
+    return [
+        Figure(name="owed after the outage", unit="events", better="less", value=owed,
+               note=f"{outage_s:.0f} s at {RATE:,} events/s"),
+        Figure(name="until the breaker's probe succeeded", unit="s", better="less",
+               value=probed - back, note="the breaker's open time grows with an outage"),
+        Figure(name="time to drain, from then on", unit="s", better="less",
+               value=drained - probed,
+               note=f"{owed / max(0.2, drained - probed) + RATE:,.0f} events/s into the table"),
+        Figure(name="live p95 by WebSocket meanwhile", unit="ms", better="less",
+               value=percentile(live, 0.95), note=f"{len(live):,} events; 0 lost"),
+    ]  # fmt: skip
+
+
+async def _drained(publisher: Worker, back: float, outage_s: float) -> tuple[int, float, float]:
+    """What was owed when the store came back, when it first sank, and when it was gone."""
+    owed, probed, most = 0, 0.0, 0
+    deadline = time.monotonic() + 180 + 3 * outage_s
+    while time.monotonic() < deadline:
+        told = await publisher.next(30)
+        now = told["owed"]["supabase"]
+        if told["at"] <= back:
+            owed = now
+            continue
+        if now > most:
+            most, probed = now, told["at"]
+        if now <= CAUGHT_UP and told["at"] > back:
+            return owed, probed, told["at"]
+    raise LostEvents("what was owed did not drain")
+
+
+async def _until(publisher: Worker, word: str) -> dict[str, Any]:
+    while True:
+        told = await publisher.next(120)
+        if word in told:
+            return told

@@ -1,0 +1,90 @@
+"""The publisher of a bench: as fast as it goes, or at a steady rate."""
+
+import asyncio
+import time
+from typing import Any
+
+from benchmarks.workers.speech import Order, content, flags_of, say, words
+from crossfade.adapters.memory import StaticFlags
+from crossfade.publisher import Publisher
+from crossfade.settings import Settings
+
+__all__ = ["publisher"]
+
+TICK_S = 0.005
+
+
+async def publisher(order: Order) -> None:
+    """Publish ``count`` events as fast as it goes, or at ``rate`` a second until told to stop."""
+    settings = Settings.model_validate(order["settings"])
+    async with Publisher(settings, flags=StaticFlags(flags_of(order, 1, 0))) as running:
+        if order.get("rate"):
+            await _paced(running, order)
+        else:
+            await _fast(running, order)
+        say(closed=True)
+
+
+async def _fast(running: Any, order: Order) -> None:
+    count, batch, lanes = order["count"], order.get("batch", 500), order.get("lanes", 4)
+    starts = iter(range(0, count, batch))
+    say(ready=True)
+    started, busy = time.monotonic(), time.process_time()
+
+    async def lane() -> None:
+        for start in starts:
+            numbers = range(start, min(count, start + batch))
+            await running.publish_many(
+                [{"type": "made", "key": f"k{n % 97}", "data": content(n)} for n in numbers]
+            )
+
+    await asyncio.gather(*(lane() for _ in range(lanes)))
+    durable = time.monotonic()
+    say(
+        durable_s=durable - started,
+        cpu_s=time.process_time() - busy,
+        started=started,
+        owed=running.owed,
+    )
+    while any(owed for sink, owed in running.owed.items() if sink in order["sinks"]):  # noqa: ASYNC110 - polled from outside
+        await asyncio.sleep(0.005)
+    say(drained_s=time.monotonic() - started, cpu_s=time.process_time() - busy)
+
+
+async def _paced(running: Any, order: Order) -> None:
+    say(ready=True)
+    stopping = asyncio.Event()
+
+    async def listen() -> None:
+        async for word in words():
+            if word == "stop":
+                stopping.set()
+
+    async def tell_owed() -> None:
+        while True:
+            say(at=time.monotonic(), owed=running.owed)
+            await asyncio.sleep(order["tell_s"])
+
+    tasks = [asyncio.create_task(listen())]
+    if order.get("tell_s"):
+        tasks.append(asyncio.create_task(tell_owed()))
+    rate, seconds = order["rate"], order.get("seconds", 1e9)
+    published, started = 0, time.monotonic()
+    while not stopping.is_set() and (past := time.monotonic() - started) < seconds:
+        due = int(past * rate) - published
+        if due > 0:
+            await asyncio.gather(
+                *(
+                    running.publish("made", content(n), key=f"k{n % 97}")
+                    for n in range(published, published + due)
+                )
+            )
+            published += due
+        await asyncio.sleep(TICK_S)
+    for task in tasks[1:]:
+        task.cancel()
+    say(published=published, at=time.monotonic(), owed=running.owed)
+    while any(owed for sink, owed in running.owed.items() if sink in order["sinks"]):  # noqa: ASYNC110 - polled from outside
+        await asyncio.sleep(0.01)
+    say(drained=True, at=time.monotonic(), owed=running.owed)
+    tasks[0].cancel()
