@@ -70,7 +70,7 @@ class Relay:
             batch: it is bisected down to the event at fault, which is parked). Anything else
             it raises counts as a failure and is logged with its trace.
         heads: records and sends heads; None for a sink that makes its own.
-        gather_s: wait so long for a fuller batch when little is owed.
+        gather_s: no batch that is not full follows another sooner.
         on_change: told of each change of the breaker's state.
     """
 
@@ -105,6 +105,7 @@ class Relay:
         self._stats = SinkStats(policy.slow_call_ms)
         self._failures = 0
         self._heads_at_ms = 0
+        self._read_ms = self._now_ms() - round(gather_s * 1_000)
         # Whether the sink took anything since the batch in hand was read: only a sink that
         # works otherwise may be believed that it is an event that is at fault.
         self._proven = False
@@ -208,7 +209,9 @@ class Relay:
 
     async def _read(self) -> None:
         if self._gather_s and self.owed < self._settings.batch_events:
-            await asyncio.sleep(self._gather_s)
+            # Paced from the last batch, so that what comes after a pause goes at once.
+            await asyncio.sleep(self._gather_s - (self._now_ms() - self._read_ms) / 1_000)
+        self._read_ms = self._now_ms()
         limit, size = self._settings.batch_events, self._settings.batch_bytes
         batch = await self._backlog.take(limit, size)
         if batch:

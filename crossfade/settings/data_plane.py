@@ -91,7 +91,9 @@ class RelaySettings(Section):
     batch_bytes: int = Field(2_000_000, ge=100_000, le=12_000_000)
     frame_limit_bytes: int = Field(200_000, ge=1_000, le=3_000_000)
     timeout_s: float = Field(5.0, gt=0)
-    poll_s: float = Field(0.05, gt=0, description="waits so long for a fuller batch to Supabase")
+    poll_s: float = Field(
+        0.03, gt=0, description="no batch to Supabase that is not full follows another sooner"
+    )
     heads_s: float = Field(1.0, gt=0)
     retry_initial_s: float = Field(0.2, gt=0)
     retry_max_s: float = Field(30.0, gt=0)
