@@ -34,6 +34,7 @@ from crossfade.legacy_side import FrameSend, legacy_side
 from crossfade.ports import Clock, EventStore, FlagSource, IngestResult, LegacySend, Reporter
 from crossfade.publisher_reports import PublisherReports
 from crossfade.relay import Relay, breaker_policy
+from crossfade.relay_pace import Pace, quota_of
 from crossfade.settings import Settings, load_settings
 
 __all__ = ["Publisher"]
@@ -324,8 +325,14 @@ class Publisher:
                 SupabaseEventStore.for_publisher(self._settings)
             )
         if store is not None:
+            relay = self._settings.relay
+            pace = Pace(
+                relay,
+                quota_of(relay, len(self._settings.topics)),
+                self._clock.monotonic_ms(),
+            )
             self._add_relay(
-                "supabase", store.ingest, heads=store.heads, gather_s=self._settings.relay.poll_s
+                "supabase", store.ingest, heads=store.heads, gather_s=relay.poll_s, pace=pace
             )
 
     def _add_relay(

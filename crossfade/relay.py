@@ -26,6 +26,7 @@ from crossfade.errors import (
     StoreUnreachable,
 )
 from crossfade.ports import Clock, IngestResult, Journal
+from crossfade.relay_pace import Pace
 from crossfade.relay_stats import SinkStats
 from crossfade.settings import BreakerSettings, RelaySettings
 
@@ -71,6 +72,7 @@ class Relay:
             it raises counts as a failure and is logged with its trace.
         heads: records and sends heads; None for a sink that makes its own.
         gather_s: no batch that is not full follows another sooner.
+        pace: bounds what is sent; None for no bound.
         on_change: told of each change of the breaker's state.
     """
 
@@ -84,6 +86,7 @@ class Relay:
         policy: BreakerPolicy,
         heads: SendHeads | None = None,
         gather_s: float = 0.0,
+        pace: Pace | None = None,
         clock: Clock | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         on_change: Callable[[StateChange], None] | None = None,
@@ -96,6 +99,7 @@ class Relay:
         self._heads = heads
         self._settings = settings
         self._gather_s = gather_s
+        self._pace = pace
         self._clock = clock or SystemClock()
         self._uniform = uniform
         self._on_change = on_change
@@ -168,7 +172,10 @@ class Relay:
         if self._work:
             oldest_ms = max(0.0, (self._clock.now_us() - self._work[0][0].committed_us) / 1_000)
         return self._stats.take(
-            owed=self.owed, oldest_owed_ms=oldest_ms, breaker=self._breaker.state.value
+            owed=self.owed,
+            oldest_owed_ms=oldest_ms,
+            breaker=self._breaker.state.value,
+            probes_failed=self._breaker.probes_failed,
         )
 
     def put_back(self, window: SinkWindow) -> None:
@@ -189,12 +196,16 @@ class Relay:
 
     async def _step(self) -> None:
         self._wake.clear()
+        pause_ms: float | None = None
         if not self._work and self.owed:
-            await self._read()
+            pause_ms = await self._read()
         heads_due = self._heads is not None and self._now_ms() >= self._heads_at_ms
         if not self._work and not heads_due:
             wait_ms = self._heads_at_ms - self._now_ms() if self._heads is not None else None
-            await _either(self._wake, wait_ms)
+            if pause_ms is not None:
+                await asyncio.sleep(min(pause_ms, wait_ms or pause_ms) / 1_000)
+            else:
+                await _either(self._wake, wait_ms)
             return
         step = self._breaker.acquire(self._now_ms())
         self._take(step)
@@ -207,25 +218,37 @@ class Relay:
         else:
             await self._send_heads(step.call)
 
-    async def _read(self) -> None:
+    async def _read(self) -> float | None:
+        """Take the next batch in hand; answers how long (ms) to wait when it may not go yet."""
         if self._gather_s and self.owed < self._settings.batch_events:
             # Paced from the last batch, so that what comes after a pause goes at once.
             await asyncio.sleep(self._gather_s - (self._now_ms() - self._read_ms) / 1_000)
         self._read_ms = self._now_ms()
         limit, size = self._settings.batch_events, self._settings.batch_bytes
+        if self._pace is not None:
+            streams = map(self._journal.head, self._outbox.owing())
+            topics = {head.stream.topic for head in streams}
+            wait_ms, limit, size = self._pace.allowance(self.owed, len(topics), self._now_ms())
+            if wait_ms > 0:
+                return wait_ms
         batch = await self._backlog.take(limit, size)
         if batch:
             self._work.append(batch)
             self._proven = self._heads is None
+        return None
 
     async def _send_batch(self, call: int) -> None:
         batch = self._work[0]
+        if self._pace is not None:
+            self._pace.sends(batch)
         error, result = await self._attempt(call, lambda: self._deliver(batch), len(batch))
         if error is None:
             self._work.popleft()
             self._proven = True
             if result is not None:
                 self._look_at(result)
+            if self._pace is not None:
+                self._pace.sent(batch, None if result is None else result.frames)
             self._advance(batch)
         elif isinstance(error, StoreRejected):
             self._bisect(batch, error)
@@ -248,6 +271,8 @@ class Relay:
         if not heads and not probing:
             self._take(self._breaker.forget(call))
             return
+        if self._pace is not None:
+            self._pace.heads({head.stream.topic for head in heads}, self._now_ms())
         error, _ = await self._attempt(call, send_all, 0)
         if error is None:
             self._proven, self._needs_proof = True, False
@@ -301,6 +326,8 @@ class Relay:
             event = batch[0]
             _log.error("%s: parked %s (id %s): %s", self.sink, event.position, event.id, error)
             self._journal.park(self.sink, event, str(error))
+            if self._pace is not None:
+                self._pace.stepped_over(1)
             self._progress.set()
 
     def _advance(self, events: Sequence[Event]) -> None:

@@ -91,6 +91,19 @@ class RelaySettings(Section):
     batch_bytes: int = Field(2_000_000, ge=100_000, le=12_000_000)
     frame_limit_bytes: int = Field(200_000, ge=1_000, le=3_000_000)
     timeout_s: float = Field(5.0, gt=0)
+    plan: str = Field(
+        "", description='of the Supabase project (free, pro, team …); "": no quota is kept'
+    )
+    messages_per_s: float = Field(0.0, ge=0, description="the quota by number; 0: the plan's")
+    subscribers: int = Field(
+        1, ge=0, description="that receive a topic by Realtime, the tap among them; for the quota"
+    )
+    quota_share: float = Field(
+        0.8, gt=0, le=1, description="of the quota that this publisher may use"
+    )
+    catch_up_events_per_s: float = Field(
+        5_000.0, ge=0, description="what was kept from Supabase drains so fast; 0: without a bound"
+    )
     poll_s: float = Field(
         0.03, gt=0, description="no batch to Supabase that is not full follows another sooner"
     )
