@@ -17,7 +17,7 @@ from crossfade.adapters.supabase import SupabaseEventStore
 from crossfade.comparison import Compared, Comparison, Progress, open_readers
 from crossfade.core.event import Event, Position, Stream
 from crossfade.core.reconciliation import Discrepancy, Kind
-from crossfade.core.reconciliation_plan import Block, JournalStream, plan_blocks
+from crossfade.core.reconciliation_plan import Block, JournalStream, Seals, plan_blocks
 from crossfade.core.reconciliation_rows import Row
 from crossfade.errors import JournalUnavailable, StoreRejected, StoreUnavailable
 from crossfade.ports import Clock, EventStore, IngestResult, StoreReader
@@ -132,7 +132,7 @@ class _Run:
             outline = comparison.read_outline(cutoff_us, 0)
             _raise_first(comparison.errors)
             streams = {facts.stream: self._owed(facts) for facts in outline.streams}
-            plan = plan_blocks(streams.values(), {}, options.block, full=True, scrub=0)
+            plan = plan_blocks(streams.values(), Seals(), options.block, full=True)
             wrong = self._copy(comparison, plan.blocks, streams, store)
             left = 0
             if not self._dry_run:

@@ -5,7 +5,7 @@ reconciliation and by backfill.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock, Semaphore
@@ -23,6 +23,7 @@ from crossfade.core.reconciliation_plan import (
     JournalStream,
     Outline,
     Range,
+    Seal,
     cut_ranges,
     expected_digest,
     whole_ranges,
@@ -183,6 +184,35 @@ class Comparison:
         self.report("outline", 1, 1)
         return outline
 
+    def read_changes(
+        self, since: Mapping[str, str] | None
+    ) -> tuple[tuple[Range, ...] | None, dict[str, str]]:
+        """What was changed in the stores since these marks (None: nothing was compared before).
+
+        Returns:
+            The ranges (None: it can not be told, anything may have changed), and the new marks.
+
+        Raises:
+            JournalError: the journal can not be read.
+        """
+        waiting = {
+            name: self._pool.submit(self._readers[name].changes, (since or {}).get(name, ""))
+            for name in self._usable()
+        }
+        found: list[Range] = []
+        marks: dict[str, str] = {}
+        known = True
+        for name, future in waiting.items():
+            answer = self._settle(name, future)
+            # A store that was not there before (realtime, say) can have no say in old seals.
+            if answer is None or answer.ranges is None or (since and name not in since):
+                known = False
+            else:
+                found.extend(answer.ranges)
+            if answer is not None:
+                marks[name] = answer.mark
+        return (tuple(found) if known else None), marks
+
     @property
     def journal(self) -> JournalReader:
         """The journal's reader."""
@@ -198,6 +228,9 @@ class Comparison:
         streams: Mapping[Stream, JournalStream],
         covered: Callable[[int], bool],
         seen: Mapping[Block, Mapping[str, BlockDigest]] | None = None,
+        *,
+        vouched: Mapping[Block, Seal] | None = None,
+        anew: Collection[Block] | None = (),
     ) -> Iterator[Compared]:
         """Compare blocks in every store: by digest, and row by row where digests differ.
 
@@ -205,6 +238,8 @@ class Comparison:
             covered: whether the tap was connected at a commit time.
             seen: digests of blocks already found wrong: while they stay as they are, their
                 rows are not read again.
+            vouched: seals that stand for what the journal and the tap hold of their blocks.
+            anew: blocks that Supabase too hashes from the content; None for all.
 
         Raises:
             JournalError: the journal can not be read.
@@ -212,7 +247,7 @@ class Comparison:
         done = 0
         for start in range(0, len(blocks), SLICE_BLOCKS):
             part = blocks[start : start + SLICE_BLOCKS]
-            digests = self._digests(part, streams)
+            digests = self._digests(part, streams, vouched or {}, anew)
             differing: list[tuple[Block, dict[str, BlockDigest]]] = []
             for block in part:
                 held = {name: one[block.stream, block.number] for name, one in digests.items()
@@ -244,27 +279,54 @@ class Comparison:
             return None
 
     def _digests(
-        self, blocks: Sequence[Block], streams: Mapping[Stream, JournalStream]
+        self,
+        blocks: Sequence[Block],
+        streams: Mapping[Stream, JournalStream],
+        vouched: Mapping[Block, Seal],
+        anew: Collection[Block] | None,
     ) -> dict[str, dict[_Key, list[BlockDigest]]]:
         """Per store, the digests of blocks; the journal's cut where expectations change."""
-        waiting: dict[str, Future[dict[_Key, list[BlockDigest]]]] = {}
+        unsealed = [block for block in blocks if block not in vouched] if vouched else blocks
+        waiting: dict[str, list[Future[dict[_Key, list[BlockDigest]]]]] = {}
         for name in self._usable():
+            held = {extent.stream for extent in self.extents.get(name, ())}
+            parts: list[tuple[list[Range], bool]]
             if name == "journal":
-                ranges = list(cut_ranges(blocks, streams))
+                parts = [(list(cut_ranges(unsealed, streams)), True)]
+            elif name == "supabase":
+                mine = [block for block in blocks if block.stream in held]
+                fresh = mine if anew is None else [block for block in mine if block in anew]
+                rest = [block for block in mine if block not in fresh] if fresh else mine
+                parts = [(list(whole_ranges(rest)), False), (list(whole_ranges(fresh)), True)]
             else:
-                held = {extent.stream for extent in self.extents.get(name, ())}
-                ranges = list(whole_ranges(block for block in blocks if block.stream in held))
-            waiting[name] = self._pool.submit(self._read_digests, name, ranges)
-        found = {}
-        for name, future in waiting.items():
-            answer = self._settle(name, future)
-            if answer is not None:
-                found[name] = answer
+                parts = [(list(whole_ranges(b for b in unsealed if b.stream in held)), True)]
+            waiting[name] = [
+                self._pool.submit(self._read_digests, name, ranges, hashed)
+                for ranges, hashed in parts
+                if ranges
+            ]
+        found: dict[str, dict[_Key, list[BlockDigest]]] = {}
+        for name, futures in waiting.items():
+            answers = [self._settle(name, future) for future in futures]
+            if name in self.errors:
+                continue
+            digests: dict[_Key, list[BlockDigest]] = {}
+            for answer in answers:
+                digests.update(answer or {})
+            found[name] = digests
+        for block in blocks if vouched else ():
+            seal = vouched.get(block)
+            if seal is not None:
+                for name in ("journal", "websocket", "realtime"):
+                    if name in found:
+                        found[name][block.stream, block.number] = [_of_seal(block, seal, name)]
         return found
 
-    def _read_digests(self, name: str, ranges: list[Range]) -> dict[_Key, list[BlockDigest]]:
+    def _read_digests(
+        self, name: str, ranges: list[Range], anew: bool
+    ) -> dict[_Key, list[BlockDigest]]:
         found: dict[_Key, list[BlockDigest]] = {}
-        for stream, digest in self._readers[name].digests(ranges, self._size):
+        for stream, digest in self._readers[name].digests(ranges, self._size, anew=anew):
             found.setdefault((stream, digest.block), []).append(digest)
         return found
 
@@ -320,3 +382,11 @@ class Comparison:
             return []
         with self._locks[name]:
             return list(self._readers[name].rows(block.stream, block.first, block.last))
+
+
+def _of_seal(block: Block, seal: Seal, store: str) -> BlockDigest:
+    """The digest that a store had of a whole block when it was sealed."""
+    if store == "realtime":
+        return BlockDigest(block.number, seal.realtime)
+    count = block.last - block.first + 1
+    return BlockDigest(block.number, count, block.first, block.last, seal.total)

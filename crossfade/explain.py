@@ -1,6 +1,6 @@
 """One event side by side in all stores."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,17 +53,25 @@ def row_to_json(row: Row) -> dict[str, Any]:
     """A row's content and hashes, as people and machines read them."""
     event = row.event
     return {
-        "id": event.id,
-        "type": event.type,
-        "time": format_time(event.time_us),
-        "subject": event.subject,
-        "category": event.category,
-        "data": event.data,
+        "id": str(event.id),
+        "type": str(event.type),
+        "time": _shown(event.time_us, format_time),
+        "subject": str(event.subject),
+        "category": str(event.category),
+        "data": str(event.data),
         "hash": hash_to_hex(row.hash),
-        "checksum": hash_to_hex(event.hash),
+        "checksum": _shown(event.hash, hash_to_hex),
         "stored_hash": None if row.stored is None else hash_to_hex(row.stored),
         "out_of_order": row.disordered,
     }
+
+
+def _shown(value: object, form: Callable[[int], str]) -> str:
+    """A number in its form; what a damaged row has in its place as it is."""
+    try:
+        return form(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return str(value)
 
 
 def explain(

@@ -7,7 +7,7 @@ from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Draft, Event, Head, Position, Stream
 from crossfade.core.flags import Flags
 from crossfade.core.outbox import Outbox, Span
-from crossfade.core.reconciliation_plan import Extent, Interval, Outline, Range
+from crossfade.core.reconciliation_plan import Changes, Extent, Interval, Outline, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.core.switch import Coverage
 from crossfade.core.telemetry import Report
@@ -208,6 +208,10 @@ class Journal(FillSource, Protocol):
         """Set aside an event that ``sink`` will never take, and step over it."""
         ...
 
+    def unpark(self, sink: str, event: Event, *, taken: bool) -> None:
+        """A parked event is given again, or ``taken`` by its sink after all."""
+        ...
+
     async def flush(self) -> None:
         """Return when every cursor so far is durable."""
         ...
@@ -260,10 +264,20 @@ class StoreReader(Protocol):
         """The lowest and highest sequence held of each stream that holds any."""
         ...
 
-    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
+    def changes(self, since: str) -> Changes:
+        """What was changed after it was written, since the mark of an earlier answer.
+
+        With "" nothing was compared before, so there is nothing to tell but the mark.
+        """
+        ...
+
+    def digests(
+        self, ranges: Sequence[Range], block: int, *, anew: bool = False
+    ) -> Iterator[tuple[Stream, BlockDigest]]:
         """Digests of the blocks (of ``block`` sequences) that hold rows of the ranges.
 
         Within one range a block has one digest at most; blocks without rows have none.
+        ``anew``: from the content, even where the store keeps a hash by itself.
         """
         ...
 

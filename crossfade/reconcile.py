@@ -5,48 +5,34 @@ the seals. One call is one run.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
 
 from crossfade.adapters.clock import SystemClock
-from crossfade.adapters.stores.seals import SealStore
 from crossfade.comparison import Comparison, Progress, covered_by, open_readers
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream
-from crossfade.core.reconciliation import STORES, Discrepancy, Evidence, Reconciliation
+from crossfade.core.reconciliation import STORES, Evidence, Reconciliation
 from crossfade.core.reconciliation_plan import (
     Block,
     JournalStream,
     Outline,
-    Plan,
-    Seal,
-    plan_blocks,
-    size_of,
+    Range,
+    narrowed,
 )
-from crossfade.core.reconciliation_rows import Row, phantom
 from crossfade.core.reconciliation_tally import Tally
 from crossfade.core.verdict import Verdict
 from crossfade.errors import JournalError, UsageError
+from crossfade.phantoms import Beyond, foreign_streams, phantoms_in, places_beyond
 from crossfade.ports import Clock, StoreReader
+from crossfade.sealing import Sealing
 from crossfade.settings import Settings
 
 __all__ = ["reconcile"]
 
-PHANTOM_ROWS = 1_000
-"""Rows beyond the journal's head that are looked at together."""
 SAMPLE_EVENTS = 500
 """Events whose shape the expectations look at."""
-
-
-class _Beyond(NamedTuple):
-    """Sequences that a store shows and the journal's outline did not."""
-
-    store: str
-    stream: Stream
-    first: int
-    last: int
 
 
 def reconcile(
@@ -54,8 +40,10 @@ def reconcile(
     *,
     trigger: str = "cli",
     full: bool = False,
+    content: bool = False,
     stores: Collection[str] = STORES,
     categories: Collection[str] | None = None,
+    ranges: Sequence[Range] = (),
     clock: Clock | None = None,
     progress: Progress | None = None,
     readers: Mapping[str, StoreReader] | None = None,
@@ -67,13 +55,18 @@ def reconcile(
     ``settings.reconcile.grace_s`` are in flight and not judged; what looks wrong is looked
     at again ``rechecks`` times, ``recheck_s`` apart, and only what survives is reported.
     Blocks that agree are sealed when all three stores were compared, and skipped until
-    something in them can have changed; each run compares ``scrub_blocks`` of them again.
+    something in them changed, by the logs of changes that the stores keep; each run reads
+    ``scrub_blocks`` of them again from their content.
 
     Args:
         trigger: who asked: ``week``, ``validate``, ``rollback`` or ``cli``.
-        full: compare sealed blocks as well.
+        full: compare sealed blocks as well: every digest of the table, with the sums of the seals
+            where journal and recording did not change since.
+        content: hash everything that the three stores hold anew, trusting no seal and no column.
         stores: which of ``journal``, ``websocket``, ``supabase``; the journal always is.
         categories: only streams of these categories; None for all.
+        ranges: only these sequences (of a stream from the first range to the last), all of them
+            compared and no seals written; none for everything.
         progress: told how far each phase is; may be called from several threads, one at a time.
         readers: instead of those the settings name; closed at the end.
         sleep: waits between rechecks (seconds).
@@ -88,7 +81,9 @@ def reconcile(
     if categories is not None:
         _check_names("category", categories, settings.classification.categories)
     wanted = [name for name in STORES if name == "journal" or name in stores]
-    run = _Run(settings, trigger, full, wanted, categories, clock or SystemClock(), sleep)
+    run = _Run(
+        settings, trigger, full, content, wanted, categories, ranges, clock or SystemClock(), sleep
+    )
     return run.execute(readers, progress)
 
 
@@ -104,17 +99,21 @@ class _Run:
         settings: Settings,
         trigger: str,
         full: bool,
+        content: bool,
         wanted: Sequence[str],
         categories: Collection[str] | None,
+        ranges: Sequence[Range],
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
         self._settings = settings
         self._options = settings.reconcile
         self._trigger = trigger
-        self._full = full
+        self._full = full or content
+        self._content = content
         self._wanted = tuple(wanted)
         self._categories = categories
+        self._ranges = tuple(ranges)
         self._clock = clock
         self._sleep = sleep
         self._at_us = clock.now_us()
@@ -155,33 +154,26 @@ class _Run:
 
     def _compare(self, comparison: Comparison) -> Reconciliation:
         outline = self._outline(comparison)
-        streams = {facts.stream: facts for facts in outline.streams if self._takes(facts.category)}
-        sealing = self._wanted == STORES and not comparison.errors
-        state = SealStore(self._options.state, self._options.block) if sealing else None
-        try:
-            plan = plan_blocks(
-                streams.values(),
-                state.load() if state else {},
-                self._options.block,
-                full=self._full,
-                scrub=self._options.scrub_blocks,
+        streams = self._chosen(outline)
+        enabled = self._wanted == STORES and not comparison.errors and not self._ranges
+        with Sealing(self._options, self._at_us, enabled=enabled) as sealing:
+            plan = sealing.plan(
+                comparison, streams.values(), full=self._full, content=self._content
             )
             tally = Tally(
                 stores=self._wanted,
                 streams=streams.values(),
                 plan=plan,
+                skipped_realtime=sealing.skipped_realtime,
                 exact=self._options.exact,
                 tolerance=self._options.tolerance,
             )
-            sealed, broken = self._cycle(comparison, outline, streams, plan, tally)
+            wrong = self._cycle(comparison, outline, streams, sealing, plan.blocks, tally)
             count = 0
-            if state is not None and not comparison.errors:
+            if enabled and not comparison.errors:
                 comparison.report("seal", 0, 1)
-                count = state.save(sealed, broken)
+                count = sealing.save(wrong)
                 comparison.report("seal", 1, 1)
-        finally:
-            if state is not None:
-                state.close()
         result = tally.result(
             stores=comparison.stores,
             at_us=self._at_us,
@@ -190,7 +182,7 @@ class _Run:
             full=self._full,
             sealed=count,
             errors=comparison.errors,
-            foreign=_foreign(comparison, outline),
+            foreign=foreign_streams(comparison, outline),
             count_realtime="realtime" in comparison.extents,
         )
         evidence = Evidence(
@@ -210,55 +202,85 @@ class _Run:
         comparison: Comparison,
         outline: Outline,
         streams: Mapping[Stream, JournalStream],
-        plan: Plan,
+        sealing: Sealing,
+        blocks: Sequence[Block],
         tally: Tally,
-    ) -> tuple[list[tuple[Stream, int, Seal]], list[tuple[Stream, int]]]:
+    ) -> list[Block]:
         """Compare, and compare again what differs, until it agrees or is a finding."""
-        sealed: list[tuple[Stream, int, Seal]] = []
-        suspects: Sequence[Block] = plan.blocks
+        suspects = blocks
         seen: Mapping[Block, Mapping[str, BlockDigest]] = {}
-        beyond: Sequence[_Beyond] = _places_beyond(comparison, outline)
+        beyond: Sequence[Beyond] = self._asked_of(places_beyond(comparison, outline))
         for round_number in range(self._options.rechecks + 1):
             last = round_number == self._options.rechecks
             if round_number:
                 comparison.report("recheck", round_number, self._options.rechecks)
                 self._sleep(self._options.recheck_s)
-                streams = _refreshed(streams, self._outline(comparison))
+                outline = self._outline(comparison)
+                streams = _refreshed(streams, self._chosen(outline))
                 suspects = _still_held(suspects, streams)
             differing: dict[Block, Mapping[str, BlockDigest]] = {}
-            covered = covered_by(comparison.coverage, self._margin_us)
             # The last look reads the rows whatever the digests say, for details as of now.
-            for one in comparison.compare(suspects, streams, covered, None if last else seen):
-                facts = streams[one.block.stream]
+            for one in comparison.compare(
+                suspects,
+                streams,
+                covered_by(comparison.coverage, self._margin_us),
+                None if last else seen,
+                vouched=None if round_number else sealing.vouched,
+                anew=None if self._content else sealing.scrubbed,
+            ):
                 if one.is_wrong:
                     differing[one.block] = one.digests
                 else:
-                    sealed.append(self._seal(facts, one.block, one.digests))
+                    sealing.agreed(one)
                 if last or not one.is_wrong:
-                    tally.add(facts, one.digests, one.findings)
-            beyond = self._look_beyond(comparison, beyond, streams, tally if last else None)
+                    tally.add(streams[one.block.stream], one.digests, one.findings)
+            beyond = self._look_beyond(comparison, beyond, outline, tally if last else None)
             suspects, seen = list(differing), differing
             if not suspects and not beyond:
                 break
-        return sealed, [(block.stream, block.number) for block in suspects]
+        return list(suspects)
 
     def _look_beyond(
         self,
         comparison: Comparison,
-        places: Iterable[_Beyond],
-        streams: Mapping[Stream, JournalStream],
+        places: Iterable[Beyond],
+        outline: Outline,
         tally: Tally | None,
-    ) -> list[_Beyond]:
+    ) -> list[Beyond]:
         """The places that still hold phantoms; with ``tally`` each of them is a finding."""
+        streams = {facts.stream: facts for facts in outline.streams}
         still = []
         for place in places:
-            found = self._phantoms(comparison, place, streams)
+            found = phantoms_in(
+                comparison, place, streams, takes=self._takes, exact=self._options.exact
+            )
             if tally is not None:
                 for one in found:
                     tally.discrepancy(one)
             elif next(found, None) is not None:
                 still.append(place)
         return still
+
+    def _chosen(self, outline: Outline) -> dict[Stream, JournalStream]:
+        """The streams that the run looks at, as far as it does."""
+        found = {}
+        for facts in outline.streams:
+            one = narrowed(facts, self._ranges) if self._ranges else facts
+            if one is not None and self._takes(facts.category):
+                found[facts.stream] = one
+        return found
+
+    def _asked_of(self, places: Sequence[Beyond]) -> list[Beyond]:
+        """The places as far as the run looks at them."""
+        if not self._ranges:
+            return list(places)
+        return [
+            place._replace(first=max(place.first, asked.first), last=min(place.last, asked.last))
+            for place in places
+            for asked in self._ranges
+            if asked.stream == place.stream
+            and max(place.first, asked.first) <= min(place.last, asked.last)
+        ]
 
     def _outline(self, comparison: Comparison) -> Outline:
         since = self._options.websocket_since
@@ -274,45 +296,6 @@ class _Run:
     def _takes(self, category: str) -> bool:
         return self._categories is None or category in self._categories
 
-    def _seal(
-        self, facts: JournalStream, block: Block, digests: Mapping[str, BlockDigest]
-    ) -> tuple[Stream, int, Seal]:
-        realtime = digests.get("realtime")
-        seal = Seal(
-            block.last,
-            size_of(facts.owed["websocket"], block.first, block.last),
-            size_of(facts.owed["supabase"], block.first, block.last),
-            realtime.events if realtime else 0,
-            digests["journal"].total,
-            self._at_us,
-        )
-        return block.stream, block.number, seal
-
-    def _phantoms(
-        self,
-        comparison: Comparison,
-        place: _Beyond,
-        streams: Mapping[Stream, JournalStream],
-    ) -> Iterator[Discrepancy]:
-        """The rows of a place that the journal, read after them, still does not hold."""
-        facts = streams.get(place.stream)
-        held = comparison.reader(place.store).rows(place.stream, place.first, place.last)
-        for chunk in _chunks(held):
-            found = {row.event.sequence: row for row in chunk}
-            journalled: Collection[int] = ()
-            if facts is not None and place.store != "journal":
-                # Rows of the journal above its own head are phantoms themselves.
-                last = min(max(found), facts.head)
-                journalled = {
-                    row.event.sequence
-                    for row in comparison.journal.rows(place.stream, min(found), last)
-                }
-            for sequence in sorted(found):
-                row = found[sequence]
-                if sequence not in journalled and self._takes(row.event.category):
-                    head = facts.head if facts else None
-                    yield phantom(row, place.store, head, self._options.exact)
-
 
 def _sample(comparison: Comparison, streams: Collection[JournalStream]) -> tuple[Event, ...]:
     """The newest judged events of each stream, some ``SAMPLE_EVENTS`` in all."""
@@ -326,43 +309,10 @@ def _sample(comparison: Comparison, streams: Collection[JournalStream]) -> tuple
     )
 
 
-def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, PHANTOM_ROWS)):
-        yield chunk
-
-
-def _places_beyond(comparison: Comparison, outline: Outline) -> list[_Beyond]:
-    """Where a store shows sequences above the journal's head, or streams the journal lacks."""
-    streams = {facts.stream: facts for facts in outline.streams}
-    found = [
-        _Beyond("journal", facts.stream, facts.head + 1, facts.held)
-        for facts in outline.streams
-        if facts.held > facts.head
-    ]
-    for store in comparison.stores[1:]:
-        for stream, floor, head in comparison.extents.get(store, ()):
-            facts = streams.get(stream)
-            if facts is not None and head > facts.head:
-                found.append(_Beyond(store, stream, max(floor, facts.head + 1), head))
-            elif facts is None and (stream.source, stream.epoch) in outline.scope:
-                found.append(_Beyond(store, stream, floor, head))
-    return found
-
-
-def _foreign(comparison: Comparison, outline: Outline) -> dict[str, int]:
-    """Per store, the number of streams of sources and epochs that are not this journal's."""
-    return {
-        store: sum((one.stream.source, one.stream.epoch) not in outline.scope for one in extents)
-        for store, extents in comparison.extents.items()
-    }
-
-
 def _refreshed(
-    streams: Mapping[Stream, JournalStream], outline: Outline
+    streams: Mapping[Stream, JournalStream], fresh: Mapping[Stream, JournalStream]
 ) -> dict[Stream, JournalStream]:
     """The same streams with what has moved since, judged up to the same watermarks."""
-    fresh = {facts.stream: facts for facts in outline.streams}
     return {
         stream: replace(
             facts,

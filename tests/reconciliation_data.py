@@ -18,7 +18,7 @@ from crossfade.adapters.stores.sqlite import fold_rows
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
 from crossfade.core.reconciliation import Reconciliation
-from crossfade.core.reconciliation_plan import Extent, Range
+from crossfade.core.reconciliation_plan import Changes, Extent, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.errors import StoreUnavailable
 from crossfade.ports import StoreReader
@@ -75,14 +75,25 @@ class MemorySupabase:
     broken: str = ""
     """A method (``streams``, ``digests``, ``rows``) that fails."""
 
+    changed: list[Range] = field(default_factory=list)
+    """The log of updates and deletes, as the table's triggers keep it."""
+
     def put(self, event: Event) -> None:
+        if event.sequence in self.events.get(event.stream, {}):
+            self.changed.append(Range(event.stream, event.sequence, event.sequence))
         self.events.setdefault(event.stream, {})[event.sequence] = event
 
     def streams(self) -> list[Extent]:
         self._check("streams")
         return [Extent(one, min(held), max(held)) for one, held in self.events.items() if held]
 
-    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
+    def changes(self, since: str) -> Changes:
+        self._check("changes")
+        return Changes(str(len(self.changed)), tuple(self.changed[int(since or 0) :]))
+
+    def digests(
+        self, ranges: Sequence[Range], block: int, *, anew: bool = False
+    ) -> Iterator[tuple[Stream, BlockDigest]]:
         self._check("digests")
         self.asked.extend(ranges)
         return fold_rows(ranges, block, lambda asked: self._rows(*asked))
@@ -228,6 +239,7 @@ class World:
         """The event is not in this store any more."""
         if store == "supabase":
             del self.supabase.events[event.stream][event.sequence]
+            self.supabase.changed.append(Range(event.stream, event.sequence, event.sequence))
         elif store == "journal":
             self._on_journal("DELETE FROM events", event)
         else:

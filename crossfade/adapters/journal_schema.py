@@ -5,6 +5,7 @@ import sqlite3
 import struct
 from pathlib import Path
 
+from crossfade.adapters.change_log import change_log
 from crossfade.errors import JournalError, JournalTooNew, JournalUnavailable
 
 __all__ = ["BUSY_S", "JOURNAL_VERSION", "create", "open_reader", "open_writer", "unavailable"]
@@ -41,6 +42,9 @@ CREATE TABLE parked (
 );
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+_HELD = "old.sequence >= (SELECT floor FROM streams WHERE stream_id = old.stream_id)"
+"""Whether a row that is deleted is one that the journal must still hold."""
 
 
 def open_writer(path: Path, durability: str) -> sqlite3.Connection:
@@ -82,13 +86,16 @@ def open_writer(path: Path, durability: str) -> sqlite3.Connection:
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables of an empty file, inside the caller's transaction."""
+    """Make what a file lacks of the tables, inside the caller's transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         for statement in _SCHEMA.split(";"):
             if statement.strip():
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {JOURNAL_VERSION}")
+    # Also in a file that an earlier Crossfade made.
+    for statement in change_log("events", _HELD):
+        connection.execute(statement)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

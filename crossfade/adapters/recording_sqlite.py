@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from crossfade.adapters.change_log import change_log
 from crossfade.core.event import Event, Stream
 from crossfade.errors import JournalTooNew, JournalUnavailable
 
@@ -127,6 +128,8 @@ class Recording:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
+            for statement in change_log("deliveries"):
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             self._stream_ids = {
                 Stream(*stream): stream_id

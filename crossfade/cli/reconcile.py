@@ -17,6 +17,7 @@ from crossfade.cli.options import JsonOption, SettingsOption, StateOption, setti
 from crossfade.comparison import Progress as Report
 from crossfade.core.event import Position
 from crossfade.core.reconciliation import STORES, UNDECIDED, Kind, Reconciliation
+from crossfade.core.reconciliation_plan import Range
 from crossfade.core.verdict import Verdict
 from crossfade.explain import Explanation, explain, row_to_json
 from crossfade.reconcile import reconcile as run_reconciliation
@@ -45,6 +46,10 @@ def reconcile(
         bool,
         typer.Option("--full", help="Compare sealed blocks as well: everything ever published."),
     ] = False,
+    content: Annotated[
+        bool,
+        typer.Option("--content", help="Hash the content of everything anew in every store. Slow."),
+    ] = False,
     store: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,6 +58,14 @@ def reconcile(
     ] = None,
     category: Annotated[
         list[str] | None, typer.Option("--category", help="Only events of this category.")
+    ] = None,
+    span: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            metavar="POSITION-LAST",
+            help="Only these events: source/epoch/topic/partition/first-last.",
+        ),
     ] = None,
     position: Annotated[
         str | None,
@@ -69,7 +82,10 @@ def reconcile(
 
     Names every event that one of them lacks, doubles or holds otherwise. Exit status: 0 they
     agree, 1 they differ, 2 it could not be checked.
+
+    Example: crossfade reconcile --full --category critical --json
     """
+    ranges = tuple(Range.parse(one) for one in span or ())
     chosen = settings_for(settings, state)
     if position is not None:
         raise typer.Exit(_explain(chosen, Position.parse(position), json))
@@ -77,6 +93,8 @@ def reconcile(
         result = run_reconciliation(
             chosen,
             full=full,
+            content=content,
+            ranges=ranges,
             stores=tuple(store) if store else STORES,
             categories=tuple(category) if category else None,
             progress=report,

@@ -7,15 +7,17 @@ rotating scrub. So a run costs what changed, not what is stored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
 from crossfade.core.digest import BlockDigest, block_first, block_last, block_of, merge
-from crossfade.core.event import Stream
+from crossfade.core.event import Position, Stream
+from crossfade.errors import InvalidEvent
 
 __all__ = [
     "Block",
+    "Changes",
     "Extent",
     "Interval",
     "JournalStream",
@@ -23,15 +25,18 @@ __all__ = [
     "Plan",
     "Range",
     "Seal",
+    "SealedStream",
     "Seals",
     "clip",
     "coalesce",
     "contains",
     "cut_ranges",
     "expected_digest",
+    "narrowed",
     "plan_blocks",
     "size_of",
     "whole_ranges",
+    "without",
 ]
 
 Interval = tuple[int, int]
@@ -44,6 +49,28 @@ class Range(NamedTuple):
     stream: Stream
     first: int
     last: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Range":
+        """Read ``source/epoch/topic/partition/first-last`` (or one sequence).
+
+        Raises:
+            InvalidEvent: it is not of that form.
+        """
+        place, dash, last = text.rpartition("-")
+        is_range = bool(dash) and last.isascii() and last.isdigit()
+        try:
+            position = Position.parse(place if is_range else text)
+        except InvalidEvent as error:
+            raise InvalidEvent(
+                f"{text!r} is not a range; write source/epoch/topic/partition/first-last"
+            ) from error
+        found = cls(
+            position.stream, position.sequence, int(last) if is_range else position.sequence
+        )
+        if not 1 <= found.first <= found.last:
+            raise InvalidEvent(f"{text!r}: sequences count from 1, the first comes first")
+        return found
 
 
 class Extent(NamedTuple):
@@ -85,23 +112,52 @@ class Outline:
     streams: tuple[JournalStream, ...]
 
 
+class Changes(NamedTuple):
+    """What was changed in a store after it was written, since an earlier mark.
+
+    ``mark`` is to be given next time; ``ranges`` None says that it can not be told, so that
+    everything may have changed.
+    """
+
+    mark: str
+    ranges: tuple[Range, ...] | None
+
+
 class Seal(NamedTuple):
     """A block that agreed in every store.
 
-    ``last`` is the last sequence compared (the block may have grown since); ``websocket``
-    and ``supabase`` how many of its events they were expected to hold; ``realtime`` how many
-    Realtime had delivered live; ``total`` the sum of the journal's hashes; ``verified_us`` when.
+    ``last`` is the last sequence compared (the block may have grown since); ``realtime`` how many
+    of its events Realtime had delivered live; ``total`` the sum of the journal's hashes;
+    ``verified_us`` when.
     """
 
     last: int
-    websocket: int
-    supabase: int
     realtime: int
     total: int
     verified_us: int
 
 
-Seals = Mapping[Stream, Mapping[int, Seal]]
+@dataclass(frozen=True, slots=True)
+class SealedStream:
+    """The seals of a stream, in short.
+
+    ``runs`` are the numbers of the blocks that are sealed to their end (disjoint intervals,
+    ascending); ``growing`` those sealed up to a sequence within. ``owed`` is what each store was
+    expected to hold then; ``realtime`` adds up what Realtime had delivered in all of them.
+    """
+
+    runs: tuple[Interval, ...] = ()
+    growing: Mapping[int, int] = field(default_factory=dict)
+    owed: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
+    realtime: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seals:
+    """All seals: per stream, and the (stream, block) pairs whose turn in the scrub it is."""
+
+    streams: Mapping[Stream, SealedStream] = field(default_factory=dict)
+    oldest: tuple[tuple[Stream, int], ...] = ()
 
 
 class Block(NamedTuple):
@@ -117,13 +173,16 @@ class Block(NamedTuple):
 class Plan:
     """The blocks to compare, and what the sealed rest stands for.
 
-    ``skipped`` is the number of sealed blocks left out, ``skipped_realtime`` the events of
-    them that Realtime had delivered.
+    ``sealed`` are those among ``blocks`` that have a seal all the same (their turn in the scrub, or
+    a full run) and in which nothing is known to have changed; ``skipped`` is the number of sealed
+    blocks left out. ``dirty`` are the numbers of blocks, per stream, whose seals are void
+    because something changed there.
     """
 
     blocks: tuple[Block, ...]
+    sealed: frozenset[Block]
     skipped: int
-    skipped_realtime: int
+    dirty: Mapping[Stream, tuple[Interval, ...]]
 
 
 def coalesce(
@@ -140,6 +199,22 @@ def coalesce(
         else:
             found.append((low, high))
     return tuple(found)
+
+
+def narrowed(facts: JournalStream, ranges: Sequence[Range]) -> JournalStream | None:
+    """The stream as far as the ranges ask for it, from the first of them to the last.
+
+    None when no range is of this stream, or none touches what it holds.
+    """
+    mine = [one for one in ranges if one.stream == facts.stream]
+    if not mine:
+        return None
+    floor = max(facts.floor, min(one.first for one in mine))
+    head = min(facts.head, max(one.last for one in mine))
+    if floor > head:
+        return None
+    owed = {store: tuple(clip(found, floor, head)) for store, found in facts.owed.items()}
+    return replace(facts, floor=floor, head=head, watermark=min(facts.watermark, head), owed=owed)
 
 
 def clip(intervals: Sequence[Interval], first: int, last: int) -> list[Interval]:
@@ -161,41 +236,88 @@ def contains(intervals: Sequence[Interval], sequence: int) -> bool:
     return any(low <= sequence <= high for low, high in intervals)
 
 
-def plan_blocks(
-    streams: Iterable[JournalStream], seals: Seals, size: int, *, full: bool, scrub: int
-) -> Plan:
-    """Choose the blocks to compare: all open ones, and the ``scrub`` longest unverified seals.
+def without(intervals: Sequence[Interval], holes: Sequence[Interval]) -> tuple[Interval, ...]:
+    """What of ``intervals`` no hole covers; both are disjoint and ascending."""
+    found: list[Interval] = []
+    for low, high in intervals:
+        for first, last in clip(holes, low, high):
+            if low < first:
+                found.append((low, first - 1))
+            low = last + 1
+        if low <= high:
+            found.append((low, high))
+    return tuple(found)
 
-    ``full`` takes every block. Blocks come stream by stream, ascending.
+
+def plan_blocks(
+    streams: Iterable[JournalStream],
+    seals: Seals,
+    size: int,
+    *,
+    full: bool,
+    changed: Iterable[Range] | None = (),
+) -> Plan:
+    """Choose the blocks to compare: all open ones, and those whose turn in the scrub it is.
+
+    A seal is void where a store changed (``changed``; None: anywhere) or where what a store is owed
+    is no longer what it was. ``full`` takes every block. Costs what is chosen, not what is
+    sealed. Blocks come stream by stream, ascending.
     """
+    touched: dict[Stream, list[Interval]] = {}
+    for stream, first, last in changed or ():
+        touched.setdefault(stream, []).append((first, last))
+    scrub: dict[Stream, list[Interval]] = {}
+    for stream, number in seals.oldest:
+        scrub.setdefault(stream, []).append((number, number))
     chosen: list[Block] = []
-    clean: list[tuple[int, Block, Seal]] = []
+    sealed: set[Block] = set()
+    dirty: dict[Stream, tuple[Interval, ...]] = {}
+    skipped = 0
     for facts in streams:
+        known = seals.streams.get(facts.stream, SealedStream())
+        ends = (block_of(facts.floor, size), block_of(max(facts.watermark, facts.floor), size))
+        void = _changed_blocks(facts, known, touched.get(facts.stream, ()), size)
+        if changed is None:
+            void = (ends,)
+        if void:
+            dirty[facts.stream] = void
         if facts.watermark < facts.floor:
             continue
-        sealed = seals.get(facts.stream, {})
-        for number in range(block_of(facts.floor, size), block_of(facts.watermark, size) + 1):
-            first = max(block_first(number, size), facts.floor)
-            last = min(block_last(number, size), facts.watermark)
-            block = Block(facts.stream, number, first, last)
-            seal = sealed.get(number)
-            if (
-                not full
-                and seal is not None
-                and seal.last == last
-                and all(
-                    getattr(seal, store) == size_of(facts.owed[store], first, last)
-                    for store in ("websocket", "supabase")
-                )
-            ):
-                clean.append((seal.verified_us, block, seal))
-            else:
+        growing = [
+            (number, number)
+            for number, last in known.growing.items()
+            if last == min(block_last(number, size), facts.watermark)
+        ]
+        # A whole block is no longer sealed when the watermark fell into it.
+        whole = facts.watermark // size - 1
+        runs = coalesce([*clip(known.runs, ends[0], min(ends[1], whole)), *growing], *ends)
+        runs = without(runs, void)
+        again = coalesce(scrub.get(facts.stream, ()), *ends)
+        taken = (ends,) if full else coalesce([*without((ends,), runs), *again], *ends)
+        for low, high in taken:
+            for number in range(low, high + 1):
+                first = max(block_first(number, size), facts.floor)
+                last = min(block_last(number, size), facts.watermark)
+                block = Block(facts.stream, number, first, last)
                 chosen.append(block)
-    clean.sort()
-    chosen.extend(block for _, block, _ in clean[:scrub])
+                if contains(runs, number):
+                    sealed.add(block)
+        skipped += sum(high - low + 1 for low, high in without(runs, taken))
     chosen.sort()
-    rest = clean[scrub:]
-    return Plan(tuple(chosen), len(rest), sum(seal.realtime for _, _, seal in rest))
+    return Plan(tuple(chosen), frozenset(sealed), skipped, dirty)
+
+
+def _changed_blocks(
+    facts: JournalStream, known: SealedStream, touched: Sequence[Interval], size: int
+) -> tuple[Interval, ...]:
+    """The numbers of the blocks whose seals are void."""
+    places = list(touched)
+    # What is owed above the watermark of then was not sealed.
+    for store, before in known.owed.items():
+        now = clip(facts.owed.get(store, ()), facts.floor, facts.watermark)
+        places += without(before, now) + without(now, before)
+    numbers = [(block_of(max(first, 1), size), block_of(last, size)) for first, last in places]
+    return coalesce(numbers, 0, block_of(max(facts.head, facts.held, 1), size))
 
 
 def cut_ranges(blocks: Iterable[Block], owed: Mapping[Stream, JournalStream]) -> Iterator[Range]:

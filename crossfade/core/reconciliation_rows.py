@@ -19,17 +19,19 @@ class Row(NamedTuple):
     ``hash`` is computed from the content held, never the checksum that travelled with it
     (that is ``event.hash``). ``stored`` is the hash that the store itself computed, None
     when it does not; ``disordered`` says that a later sequence was delivered before it.
+    ``fault`` says why no event can be made of the row, whose fields are then only for display.
     """
 
     event: Event
     hash: int
     stored: int | None = None
     disordered: bool = False
+    fault: str = ""
 
     @property
     def is_intact(self) -> bool:
         """Whether the content still has the checksum that travelled with it."""
-        return self.event.hash == self.hash
+        return not self.fault and self.event.hash == self.hash
 
     @property
     def is_stale(self) -> bool:
@@ -267,7 +269,7 @@ def _present(
         return
     altered = next((row for row in copies if row.hash != truth.hash), None)
     if altered is not None:
-        fields = ", ".join(differing_fields(altered.event, truth.event))
+        fields = altered.fault or ", ".join(differing_fields(altered.event, truth.event))
         carried = "was changed with it" if altered.is_intact else "is not that of its content"
         yield name(
             Kind.ALTERED, store, f"{fields}: not as in {truth_store}; the checksum {carried}"

@@ -39,12 +39,14 @@ class Tally:
         stores: Sequence[str],
         streams: Iterable[JournalStream],
         plan: Plan,
+        skipped_realtime: int = 0,
         exact: Sequence[str],
         tolerance: float,
     ) -> None:
         self._stores = tuple(stores)
         self._streams = {facts.stream: facts for facts in streams}
         self._plan = plan
+        self._skipped_realtime = skipped_realtime
         self._exact = tuple(exact)
         self._tolerance = tolerance
         self._kinds: dict[str, Counter[str]] = {store: Counter() for store in self._stores}
@@ -199,7 +201,7 @@ class Tally:
 
     def _realtime_count(self, foreign: int) -> StoreCount:
         expected = self._owed("supabase", in_flight=False)
-        present = self._realtime["present"] + self._plan.skipped_realtime
+        present = self._realtime["present"] + self._skipped_realtime
         return StoreCount(
             expected=expected,
             present=present,

@@ -7,7 +7,7 @@ import pytest
 
 from crossfade.comparison import Comparison, covered_by, open_readers
 from crossfade.core.event import Stream
-from crossfade.core.reconciliation_plan import JournalStream, Range, plan_blocks
+from crossfade.core.reconciliation_plan import JournalStream, Range, Seals, plan_blocks
 from tests.reconciliation_data import NOW_US, World, stream
 
 LOST = stream("critical", 3)
@@ -60,7 +60,7 @@ def test_a_store_is_asked_for_the_streams_it_holds(world: World) -> None:
     world.fill(QUIET, 20, routed=False)
     comparison, streams = compared(world)
     with comparison:
-        plan = plan_blocks(streams.values(), {}, 8, full=True, scrub=0)
+        plan = plan_blocks(streams.values(), Seals(), 8, full=True)
         found = list(comparison.compare(plan.blocks, streams, lambda at_us: True))
     assert all(one.agrees and not one.is_wrong for one in found)
     assert world.supabase.asked == [Range(LOST, 1, 20)]
@@ -76,7 +76,7 @@ def test_memory_is_bounded_by_slices(world: World, monkeypatch: pytest.MonkeyPat
     comparison, streams = compared(world)
     comparison._progress = lambda phase, done, total: seen.append((done, total))
     with comparison:
-        plan = plan_blocks(streams.values(), {}, 8, full=True, scrub=0)
+        plan = plan_blocks(streams.values(), Seals(), 8, full=True)
         found = list(comparison.compare(plan.blocks, streams, lambda at_us: True))
     assert [one.block for one in found] == list(plan.blocks)
     assert sum(len(one.findings.discrepancies) for one in found if one.findings) == 5

@@ -1,5 +1,6 @@
 """The run: watermarks, rechecks, seals, filters, verdicts."""
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -430,6 +431,7 @@ def test_the_scrub_goes_round_and_breaks_seals(world: World) -> None:
     options = {"scrub_blocks": 2}
     world.reconcile(options=options)
     world.alter("supabase", events[39], forged=True, data="{}")  # in the last block to come round
+    world.supabase.changed.clear()  # by somebody who evades the log
     seen = []
     for _ in range(3):
         world.clock.us += SECOND_US
@@ -443,15 +445,98 @@ def test_the_scrub_goes_round_and_breaks_seals(world: World) -> None:
     assert world.reconcile(options={"scrub_blocks": 0}).discrepancy_count == 1  # open again
 
 
-def test_full_compares_sealed_blocks_too(world: World) -> None:
-    events = world.fill(LOST, 20)
+@pytest.mark.parametrize("store", ["journal", "websocket", "supabase"])
+@pytest.mark.parametrize("what", ["alter", "drop", "duplicate"])
+def test_what_is_changed_behind_our_back_opens_its_block(
+    world: World, store: str, what: str
+) -> None:
+    events = world.fill(LOST, 40)
+    assert world.reconcile().blocks.sealed == 5
+    kind = {"alter": "altered", "drop": "missing", "duplicate": "duplicated"}[what]
+    if what == "alter":
+        world.alter(store, events[2], forged=False, data="{}")
+    elif what == "drop":
+        world.drop(store, events[2])
+    else:
+        store = "websocket"
+        world.deliver(events[2], [store])
+    for _ in range(2):  # and it stays a finding
+        result = world.reconcile()
+        assert found(result) == {(kind, store, "app/1/critical/3/3")}
+        assert result.blocks == (1, 1, 4, 1)
+    assert world.reconcile(full=True).blocks == (5, 1, 4, 1)
+
+
+def without_log(world: World, statement: str) -> None:
+    """Change the recording as somebody does who takes the triggers away meanwhile."""
+    triggers = world.tap.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    ).fetchall()
+    for name, _ in triggers:
+        world.tap.execute(f"DROP TRIGGER {name}")
+    world.tap.execute(statement)
+    for _, sql in triggers:
+        world.tap.execute(sql)
+    world.tap.commit()
+
+
+def test_a_content_run_trusts_no_seal_and_no_log(world: World) -> None:
+    world.fill(LOST, 20)
     world.reconcile()
-    world.alter("websocket", events[2], forged=False, data="{}")
-    assert world.reconcile().discrepancy_count == 0
-    result = world.reconcile(full=True)
+    without_log(world, "UPDATE deliveries SET data = '{}' WHERE sequence = 3")
+    assert world.reconcile(full=True).discrepancy_count == 0
+    result = world.reconcile(content=True)
     assert result.full
     assert result.checked_events == 20
     assert found(result) == {("altered", "websocket", "app/1/critical/3/3")}
+    assert world.reconcile().blocks == (1, 1, 2, 1)  # its seal is broken
+
+
+def test_without_a_log_of_changes_no_seal_counts(world: World) -> None:
+    world.fill(LOST, 20)
+    world.reconcile()
+    world.tap.execute("DROP TRIGGER deliveries_updated")
+    world.tap.execute("UPDATE deliveries SET data = '{}' WHERE sequence = 3")
+    world.tap.commit()
+    result = world.reconcile()
+    assert result.checked_events == 20
+    assert found(result) == {("altered", "websocket", "app/1/critical/3/3")}
+
+
+def test_a_full_run_reads_the_tables_digests_and_takes_the_others_from_the_seals(
+    world: World,
+) -> None:
+    events = world.fill(LOST, 20)
+    world.reconcile()
+    world.alter("supabase", events[9], forged=True, data="{}")
+    world.supabase.changed.clear()  # the table's log is evaded: its hashes are not
+    readers = world.readers()
+    asked: list[Range] = []
+    read = readers["journal"].digests
+    readers["journal"].digests = lambda ranges, *rest, **options: (  # type: ignore[method-assign]
+        asked.extend(ranges) or read(ranges, *rest, **options)
+    )
+    world.supabase.asked.clear()
+    result = world.reconcile(full=True, readers=readers, options={"rechecks": 1})
+    assert found(result) == {("altered", "supabase", "app/1/critical/3/10")}
+    assert world.supabase.asked[0] == Range(LOST, 1, 20)
+    # The growing block, and then the one that differs.
+    assert asked == [Range(LOST, 17, 20), Range(LOST, 9, 16)]
+
+
+def test_a_seal_that_counts_keeps_its_age(world: World) -> None:
+    """A full run reads no content of sealed blocks, so their turn in the scrub stays."""
+    world.fill(LOST, 16)
+    world.reconcile()
+    ages = "SELECT block, verified_us FROM seals ORDER BY block"
+    with sqlite3.connect(world.folder / "seals.db") as seals:
+        before = seals.execute(ages).fetchall()
+        world.clock.us += SECOND_US
+        world.reconcile(full=True)
+        assert seals.execute(ages).fetchall() == before
+        world.reconcile(content=True)
+        assert {age for _, age in seals.execute(ages)} == {world.clock.us}
+    seals.close()
 
 
 def test_another_block_size_drops_the_seals(world: World) -> None:

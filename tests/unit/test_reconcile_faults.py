@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossfade.core.event import Event, Stream
+from crossfade.core.event import Event, Position, Stream
 from crossfade.core.verdict import Verdict
+from crossfade.explain import explain
 from tests.reconciliation_data import World, found, make_event, stream
 
 STORES = ("journal", "websocket", "supabase")
@@ -203,3 +205,40 @@ def test_another_spelling_of_the_same_json_is_said_to_be_reserialised(tmp_path: 
         world.alter("websocket", events[1], forged=False, data=spelled)
         (one,) = world.reconcile().discrepancies
         assert one.detail.startswith("data (reserialised): not as in journal")
+
+
+DAMAGES = {
+    "no UTF-8": "data = CAST(x'7bff7d' AS TEXT)",
+    "half a surrogate": "data = CAST(x'22eda08022' AS TEXT)",
+    "bytes": "data = x'7b7d'",
+    "a number": "data = 7",
+    "a time that is none": "time_us = 'yesterday'",
+    "a subject in bytes": "subject = x'ff'",
+    "a checksum that is none": "checksum = 'abc'",
+}
+
+
+@pytest.mark.parametrize("store", ["journal", "websocket"])
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+def test_a_damaged_row_is_a_finding_and_not_the_end(
+    tmp_path: Path, store: str, damage: str
+) -> None:
+    with World(tmp_path) as world:
+        world.fill(stream("critical"), 20)
+        connection = world.journal if store == "journal" else world.tap
+        table = "events" if store == "journal" else "deliveries"
+        connection.execute(f"UPDATE {table} SET {DAMAGES[damage]} WHERE sequence = 5")
+        connection.commit()
+        result = world.reconcile()
+        kind = "stale_hash" if "checksum" in damage else "altered"
+        assert found(result) == {(kind, store, "app/1/critical/0/5")}
+        assert not result.errors
+        assert orjson.loads(orjson.dumps(result.to_json()))["discrepancy_count"] == 1
+        explained = explain(
+            world.settings(),
+            Position.parse("app/1/critical/0/5"),
+            clock=world.clock,
+            readers=world.readers(),
+        )
+        assert [one.store for one in explained.discrepancies] == [store]
+        assert orjson.dumps(explained.to_json())

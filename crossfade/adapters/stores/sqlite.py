@@ -1,18 +1,20 @@
 """Opening somebody else's SQLite file for reading only."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
+from typing import Any
 
+from crossfade.adapters.change_log import newest_change, read_changes
 from crossfade.core.digest import BlockDigest, DigestFold, block_of
 from crossfade.core.event import Stream
-from crossfade.core.reconciliation_plan import Range
+from crossfade.core.reconciliation_plan import Changes, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.errors import CrossfadeError
 
-__all__ = ["BUSY_TIMEOUT_S", "fold_rows", "open_read_only", "translated"]
+__all__ = ["BUSY_TIMEOUT_S", "changes_of", "fold_rows", "open_read_only", "read_rows", "translated"]
 
 BUSY_TIMEOUT_S = 5.0
 """Longest wait for a writer's lock (a WAL reader hardly ever waits)."""
@@ -48,6 +50,43 @@ def translated(path: Path, error: type[CrossfadeError]) -> Iterator[None]:
         yield
     except sqlite3.Error as fault:
         raise error(f"{path}: {fault}") from fault
+
+
+def changes_of(
+    connection: sqlite3.Connection, table: str, since: str, ids: Mapping[Stream, int]
+) -> Changes:
+    """What the log of ``table`` tells since the mark ``since`` ("" for none: nothing yet)."""
+    newest = newest_change(connection, table)
+    if newest is None:
+        return Changes("", None)
+    if not since:
+        return Changes(str(newest), ())
+    pairs = read_changes(connection, int(since), newest)
+    if pairs is None:
+        return Changes(str(newest), None)
+    streams = {stream_id: stream for stream, stream_id in ids.items()}
+    touched = {(streams[one], sequence) for one, sequence in pairs if one in streams}
+    return Changes(str(newest), tuple(Range(where, at, at) for where, at in sorted(touched)))
+
+
+def read_rows(
+    connection: sqlite3.Connection, query: str, parameters: Sequence[object]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query whose order is fixed; text that is no UTF-8 is shown with escapes.
+
+    Such a row has then not the content that its hash says, which is what is to be found out;
+    sqlite3 by itself would end the whole query there.
+    """
+    done = 0
+    try:
+        for row in connection.execute(query, parameters):
+            yield row
+            done += 1
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error).lower():
+            raise
+        connection.text_factory = lambda text: text.decode(errors="backslashreplace")
+        yield from islice(connection.execute(query, parameters), done, None)
 
 
 def fold_rows(

@@ -10,9 +10,9 @@ import httpx
 from postgrest import APIError, SyncPostgrestClient
 
 from crossfade.core.digest import BlockDigest, block_last, block_of
-from crossfade.core.event import Stream, content_hash, from_wire, hash_from_hex
+from crossfade.core.event import Event, Stream, content_hash, from_wire, hash_from_hex
 from crossfade.core.keys import api_headers
-from crossfade.core.reconciliation_plan import Extent, Range
+from crossfade.core.reconciliation_plan import Changes, Extent, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.errors import InvalidEvent, StoreRejected, StoreUnavailable, StoreUnreachable
 from crossfade.settings import SupabaseSettings
@@ -22,6 +22,8 @@ __all__ = ["SupabaseReader", "split_ranges"]
 MAX_BLOCKS = 2_000
 """Blocks (and so ranges) a call of ``crossfade_digests_v1``: some 500,000 rows at the default
 block size, a tenth of the 8 s that Supabase lets the service role's statements run."""
+SCRUB_BLOCKS = 500
+"""The same for ``crossfade_scrub_v1``, which reads the content: some 130,000 rows."""
 PAGE = 1_000
 """Events a call of ``crossfade_fill_v1``, its own limit."""
 ATTEMPTS = 3
@@ -65,18 +67,32 @@ class SupabaseReader:
 
     def streams(self) -> list[Extent]:
         """The lowest and highest sequence held of each stream."""
-        with _understood("crossfade_streams_v1"):
+        with _understood("crossfade_extents_v1"):
             return [
                 Extent(_stream(row), int(row[4]), int(row[5]))
-                for row in self._call("crossfade_streams_v1", {})
+                for row in self._call("crossfade_extents_v1", {})
             ]
 
-    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
-        """A digest of each block that holds rows of a range; one range's parts may come apart."""
-        for batch in split_ranges(ranges, block, MAX_BLOCKS):
+    def changes(self, since: str) -> Changes:
+        """Rows updated or deleted since a mark ("" for none), by the log that triggers keep."""
+        answer = self._call("crossfade_changes_v1", {"since": since})
+        with _understood("crossfade_changes_v1"):
+            rows = answer["changes"]
+            ranges = rows and tuple(Range(_stream(row), int(row[4]), int(row[5])) for row in rows)
+            return Changes(str(answer["mark"]), () if ranges == [] else ranges)
+
+    def digests(
+        self, ranges: Sequence[Range], block: int, *, anew: bool = False
+    ) -> Iterator[tuple[Stream, BlockDigest]]:
+        """A digest of each block that holds rows of a range; one range's parts may come apart.
+
+        ``anew`` has the database hash every row again instead of adding up its own column.
+        """
+        function = "crossfade_scrub_v1" if anew else "crossfade_digests_v1"
+        for batch in split_ranges(ranges, block, SCRUB_BLOCKS if anew else MAX_BLOCKS):
             asked = [[*one.stream, one.first, one.last] for one in batch]
-            answer = self._call("crossfade_digests_v1", {"ranges": asked, "block": block})
-            with _understood("crossfade_digests_v1"):
+            answer = self._call(function, {"ranges": asked, "block": block})
+            with _understood(function):
                 found = [(_stream(row), _digest(row)) for row in answer]
             yield from found
 
@@ -154,8 +170,19 @@ def _digest(row: Sequence[Any]) -> BlockDigest:
 
 
 def _row(value: Any) -> Row:
-    event = from_wire(value)
-    return Row(event, content_hash(event), hash_from_hex(value["content_hash"]))
+    stored = hash_from_hex(value["content_hash"])
+    try:
+        event = from_wire(value)
+    except InvalidEvent as error:
+        # One damaged row is a finding at its position, not the end of the comparison.
+        event = Event(
+            str(value.get("id")), str(value["source"]), str(value.get("type")), 0,
+            str(value.get("subject")), str(value.get("category")), str(value["topic"]),
+            int(value["partition"]), int(value["epoch"]), int(value["sequence"]),
+            str(value.get("data")), stored,
+        )  # fmt: skip
+        return Row(event, stored, stored, fault=str(error))
+    return Row(event, content_hash(event), stored)
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from crossfade.adapters.recording_sqlite import VERSION
-from crossfade.adapters.stores.sqlite import fold_rows, open_read_only, translated
+from crossfade.adapters.stores.sqlite import changes_of, fold_rows, open_read_only, read_rows, translated
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
-from crossfade.core.reconciliation_plan import Extent, Interval, Range
+from crossfade.core.reconciliation_plan import Changes, Extent, Interval, Range
 from crossfade.core.reconciliation_rows import Row
 from crossfade.errors import StoreRejected, StoreUnavailable
 
@@ -15,6 +15,8 @@ __all__ = ["TapReader"]
 
 LOOK_AHEAD = 1_000
 """An event counts as out of order when one of this many later sequences arrived before it."""
+ARRIVED_TOGETHER = 256
+"""New deliveries of so many consecutive sequences are told as one range."""
 
 _DELIVERIES = (
     "SELECT arrival, sequence, id, type, time_us, subject, category, data, checksum "
@@ -72,8 +74,41 @@ class TapReader:
                     found.append(Extent(stream, low, high))
         return found
 
-    def digests(self, ranges: Sequence[Range], block: int) -> Iterator[tuple[Stream, BlockDigest]]:
-        """Per range, in order, a digest of each block it touches that holds deliveries."""
+    def changes(self, since: str) -> Changes:
+        """Deliveries updated, deleted or recorded since a mark ("" for none).
+
+        What is recorded anew may repeat or overtake what was compared before.
+        """
+        with translated(self._path, StoreUnavailable):
+            self._ids = self._stream_ids()
+            # The newest delivery is read before the log: what is recorded between is told again.
+            (arrival,) = self._connection.execute(
+                "SELECT coalesce(max(arrival), 0) FROM deliveries"
+            ).fetchone()
+            logged, _, seen = since.partition(":")
+            found = changes_of(self._connection, "deliveries", logged, self._ids)
+            ranges = list(found.ranges or ())
+            if seen:
+                streams = {stream_id: stream for stream, stream_id in self._ids.items()}
+                ranges += [
+                    Range(streams[stream_id], low, high)
+                    for stream_id, low, high in self._connection.execute(
+                        "SELECT stream_id, min(sequence), max(sequence) FROM deliveries "
+                        "WHERE arrival > ? AND arrival <= ? AND transport = ? "
+                        "GROUP BY stream_id, sequence / ?",
+                        (int(seen), arrival, self.name, ARRIVED_TOGETHER),
+                    )
+                ]
+            mark = f"{found.mark}:{arrival}"
+            return Changes(mark, None if found.ranges is None else tuple(ranges))
+
+    def digests(
+        self, ranges: Sequence[Range], block: int, *, anew: bool = False
+    ) -> Iterator[tuple[Stream, BlockDigest]]:
+        """Per range, in order, a digest of each block it touches that holds deliveries.
+
+        Always computed anew: the file keeps no hash of its own.
+        """
         return fold_rows(ranges, block, lambda asked: self.rows(*asked))
 
     def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
@@ -96,7 +131,9 @@ class TapReader:
                 category,
                 data,
                 checksum,
-            ) in self._connection.execute(_DELIVERIES, (self.name, stream_id, first, last)):
+            ) in read_rows(
+                self._connection, _DELIVERIES, (self.name, stream_id, first, last)
+            ):
                 first_copy = sequence != previous
                 if first_copy:
                     earliest = pending

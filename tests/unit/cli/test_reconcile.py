@@ -63,6 +63,64 @@ def test_differing_stores_are_status_1_and_every_event_is_named(world: World) ->
     assert "2 discrepancies" in result.stdout
 
 
+def test_a_range_is_compared_alone_and_whole(world: World) -> None:
+    events = world.fill(LOST, 40)
+    world.fill(stream("system", 1), 20)
+    for sequence in (5, 9, 20, 21):
+        world.drop("supabase", events[sequence - 1])
+    result = run("--json", "--range", "app/1/critical/3/9-20")
+    value = orjson.loads(result.stdout)
+    assert (result.exit_code, value["checked_events"]) == (1, 12)
+    assert [one["position"] for one in value["discrepancies"]] == [
+        "app/1/critical/3/9",
+        "app/1/critical/3/20",
+    ]
+    assert value["stores"]["supabase"]["expected"] == 12
+    assert value["stores"]["supabase"]["in_flight"] == 0
+    assert not (world.folder / "seals.db").exists()  # a part seals nothing
+    assert run("--range", "app/1/critical/3/10-19").exit_code == 0
+    assert run("--range", "app/1/critical/3/21").exit_code == 1
+    assert run("--range", "app/1/critical/9/1-9").exit_code == 2  # nothing was checked
+
+
+def test_phantoms_of_a_range_are_found_in_it_alone(world: World) -> None:
+    world.fill(LOST, 10)
+    for sequence in (11, 30):
+        world.insert_phantom("supabase", make_event(LOST, sequence))
+    value = orjson.loads(run("--json", "--range", "app/1/critical/3/5-20").stdout)
+    assert [one["position"] for one in value["discrepancies"]] == ["app/1/critical/3/11"]
+
+
+@pytest.mark.parametrize("text", ["app/1/critical/3", "app/1/critical/3/9-2", "app/1/x/3/0-2"])
+def test_a_range_that_is_none_is_refused(world: World, text: str) -> None:
+    world.fill(LOST, 4)
+    assert isinstance(run("--range", text).exception, InvalidEvent)
+
+
+def test_content_is_hashed_anew_on_demand(world: World) -> None:
+    world.fill(LOST, 20)
+    run()
+    for _ in range(2):
+        value = orjson.loads(run("--json", "--content").stdout)
+        assert (value["full"], value["checked_events"]) == (True, 20)
+
+
+def test_the_command_runs_without_the_other_commands() -> None:
+    """What they import takes longer than a check does."""
+    code = (
+        "import sys; sys.argv[1:] = ['reconcile', '--range', 'x']; from crossfade.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 2\n"
+        "heavy = {'pandas', 'supabase', 'realtime', 'prefect', 'great_expectations', 'sqlalchemy',"
+        " 'structlog', 'crossfade.cli.operate', 'crossfade.adapters.control'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.strip() == "[]"
+    assert done.stderr.startswith("crossfade: 'x' is not a range")
+
+
 def test_tolerated_differences_are_differences(world: World) -> None:
     events = world.fill(stream("system", 1), 2_000)
     world.drop("supabase", events[3])

@@ -12,8 +12,10 @@ from crossfade.core.reconciliation_plan import (
     Block,
     Interval,
     JournalStream,
+    Plan,
     Range,
-    Seal,
+    SealedStream,
+    Seals,
     clip,
     coalesce,
     contains,
@@ -22,6 +24,7 @@ from crossfade.core.reconciliation_plan import (
     plan_blocks,
     size_of,
     whole_ranges,
+    without,
 )
 
 ONE = Stream("app", 1, "critical", 3)
@@ -90,7 +93,7 @@ def test_blocks_cover_floor_to_watermark_once(
     floor: int, watermark: int, size: int, raw: list[tuple[int, int | None]]
 ) -> None:
     one = facts(floor=floor, head=60, watermark=watermark, supabase=coalesce(raw, floor, 60))
-    plan = plan_blocks([one], {}, size, full=False, scrub=0)
+    plan = plan_blocks([one], Seals(), size, full=False)
     covered = [s for block in plan.blocks for s in range(block.first, block.last + 1)]
     assert covered == list(range(floor, watermark + 1))
     for block in plan.blocks:
@@ -113,7 +116,7 @@ def test_the_expected_digest_is_that_of_what_is_owed(
     supabase = coalesce(raw, 1, 40)
     one = facts(supabase=supabase)
     rows = dict(enumerate(hashes, start=1))
-    for block in plan_blocks([one], {}, 16, full=False, scrub=0).blocks:
+    for block in plan_blocks([one], Seals(), 16, full=False).blocks:
         parts = [
             digest_of(block.number, ((s, rows[s]) for s in range(asked.first, asked.last + 1)))
             for asked in cut_ranges([block], {ONE: one})
@@ -129,43 +132,90 @@ def test_a_journals_stale_rows_do_not_excuse_the_other_stores() -> None:
     assert found == BlockDigest(0, 3, 1, 3, 9)
 
 
-def seal(
-    last: int, at_us: int = 0, websocket: int = 10, supabase: int = 0, realtime: int = 0
-) -> Seal:
-    return Seal(last, websocket, supabase, realtime, 0, at_us)
+def sealed(
+    *runs: Interval,
+    growing: dict[int, int] | None = None,
+    websocket: tuple[Interval, ...] = ((1, 35),),
+    supabase: tuple[Interval, ...] = (),
+) -> SealedStream:
+    return SealedStream(runs, growing or {}, {"websocket": websocket, "supabase": supabase})
+
+
+def numbers(plan: Plan) -> list[int]:
+    return [block.number for block in plan.blocks]
 
 
 def test_sealed_blocks_are_left_out_until_something_can_have_changed() -> None:
     one = facts(head=40, watermark=37)
-    sealed = {ONE: {0: seal(10), 1: seal(20, realtime=4), 2: seal(30), 3: seal(35, websocket=5)}}
-    plan = plan_blocks([one], sealed, 10, full=False, scrub=0)
+    seals = Seals({ONE: sealed((0, 2), growing={3: 35})})
+    plan = plan_blocks([one], seals, 10, full=False)
     assert plan.blocks == (Block(ONE, 3, 31, 37),)  # grown since
-    assert (plan.skipped, plan.skipped_realtime) == (3, 4)
+    assert (plan.skipped, plan.sealed) == (3, frozenset())
+    plan = plan_blocks([facts(head=40, watermark=35)], seals, 10, full=False)
+    assert (plan.blocks, plan.skipped, plan.dirty) == ((), 4, {})
     routed = facts(head=40, watermark=35, supabase=((15, 40),))
-    plan = plan_blocks([routed], sealed, 10, full=False, scrub=0)
-    assert [block.number for block in plan.blocks] == [1, 2, 3]  # expected otherwise now
+    plan = plan_blocks([routed], seals, 10, full=False)
+    assert numbers(plan) == [1, 2, 3]  # expected otherwise now
+    assert plan.dirty == {ONE: ((1, 3),)}
     late_tap = replace(one, owed={"websocket": ((5, 40),), "supabase": ()})
-    plan = plan_blocks([late_tap], sealed, 10, full=False, scrub=0)
-    assert [block.number for block in plan.blocks] == [0, 3]  # so is this
-    plan = plan_blocks([one], sealed, 10, full=True, scrub=0)
-    assert [block.number for block in plan.blocks] == [0, 1, 2, 3]
+    assert numbers(plan_blocks([late_tap], seals, 10, full=False)) == [0, 3]  # so is this
+    plan = plan_blocks([one], seals, 10, full=True)
+    assert numbers(plan) == [0, 1, 2, 3]
+    assert {block.number for block in plan.sealed} == {0, 1, 2}
+
+
+def test_what_a_store_changed_is_compared_again() -> None:
+    streams = [facts(head=40, watermark=35), facts(TWO, head=35)]
+    seals = Seals({ONE: sealed((0, 2), growing={3: 35}), TWO: sealed((0, 2), growing={3: 35})})
+    changed = [Range(ONE, 12, 12), Range(ONE, 33, 400)]
+    plan = plan_blocks(streams, seals, 10, full=False, changed=changed)
+    assert [(block.stream, block.number) for block in plan.blocks] == [(ONE, 1), (ONE, 3)]
+    assert plan.dirty == {ONE: ((1, 1), (3, 3))}
+    assert plan.skipped == 6
+    plan = plan_blocks(streams, seals, 10, full=False, changed=None)
+    assert numbers(plan) == [0, 1, 2, 3] * 2
+    assert (plan.skipped, plan.sealed) == (0, frozenset())
+
+
+def test_a_hole_among_the_seals_is_open() -> None:
+    seals = Seals({ONE: sealed((0, 0), (2, 2), growing={3: 35})})
+    assert numbers(plan_blocks([facts(watermark=35)], seals, 10, full=False)) == [1]
 
 
 def test_a_lower_watermark_opens_a_block_again() -> None:
     """Say, after the grace was raised: the seal says more than can be judged now."""
-    plan = plan_blocks([facts(watermark=8)], {ONE: {0: seal(10)}}, 10, full=False, scrub=0)
+    seals = Seals({ONE: sealed((0, 0), websocket=((1, 10),))})
+    plan = plan_blocks([facts(watermark=8)], seals, 10, full=False)
     assert plan.blocks == (Block(ONE, 0, 1, 8),)
 
 
-def test_the_scrub_takes_what_was_verified_longest_ago() -> None:
-    sealed = {
-        ONE: {0: seal(10, 50), 1: seal(20, 10), 2: seal(30, 40), 3: seal(40, 20)},
-        TWO: {0: seal(10, 30)},
-    }
-    streams = [facts(ONE), facts(TWO, head=10)]
-    plan = plan_blocks(streams, sealed, 10, full=False, scrub=3)
+def test_a_block_that_lost_its_beginning_is_compared_again() -> None:
+    """Retention raised the floor: the seal's sum is of more than what is left."""
+    seals = Seals({ONE: sealed((0, 3), websocket=((1, 40),))})
+    plan = plan_blocks([facts(floor=15)], seals, 10, full=False)
+    assert plan.blocks == (Block(ONE, 1, 15, 20),)
+    assert plan.dirty == {ONE: ((0, 1),)}
+
+
+def test_the_scrub_takes_those_whose_turn_it_is() -> None:
+    seals = Seals(
+        {ONE: sealed((0, 3), websocket=((1, 40),)), TWO: sealed((0, 0), websocket=((1, 10),))},
+        ((ONE, 1), (ONE, 3), (TWO, 0), (TWO, 7)),
+    )
+    plan = plan_blocks([facts(ONE), facts(TWO, head=10)], seals, 10, full=False)
     assert [(block.stream, block.number) for block in plan.blocks] == [(ONE, 1), (ONE, 3), (TWO, 0)]
     assert plan.skipped == 2
+    assert plan.sealed == frozenset(plan.blocks)
+
+
+@given(raw=INTERVALS, holes=INTERVALS)
+def test_without_takes_exactly_the_holes_away(
+    raw: list[tuple[int, int | None]], holes: list[tuple[int, int | None]]
+) -> None:
+    one, other = coalesce(raw, 1, 60), coalesce(holes, 1, 60)
+    found = without(one, other)
+    assert members(found, 60) == members(one, 60) - members(other, 60)
+    assert found == coalesce(found, 1, 60)
 
 
 def test_streams_are_not_joined_to_one_range() -> None:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from crossfade.adapters.stores import SupabaseReader
 from crossfade.adapters.stores.supabase import ATTEMPTS, split_ranges
 from crossfade.core.digest import block_of
-from crossfade.core.reconciliation_plan import Range
+from crossfade.core.event import to_wire
+from crossfade.core.reconciliation_plan import Changes, Range
 from crossfade.errors import StoreRejected, StoreUnavailable, StoreUnreachable
 from crossfade.settings import SupabaseSettings
-from tests.reconciliation_data import stream
+from tests.reconciliation_data import make_event, stream
 
 LOST = stream("critical", 3)
 RANGES = st.lists(
@@ -56,7 +57,7 @@ class Server:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append((request.url.path, json.loads(request.content)))
-        self.keys |= {request.headers["apikey"], request.headers["authorization"]}
+        self.keys |= {request.headers["apikey"], request.headers.get("authorization", "")}
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -92,7 +93,7 @@ def test_digests_are_asked_in_batches_with_the_service_key(
         [[*LOST, 17, 20]],
     ]
     assert found[0] == (LOST, (0, 8, 1, 8, 2**64 - 1, 1, 0, 0))
-    assert server.keys == {"sb_secret_key", "Bearer sb_secret_key"}
+    assert server.keys == {"sb_secret_key", ""}
 
 
 def test_what_may_pass_is_asked_again(reader: SupabaseReader) -> None:
@@ -127,13 +128,39 @@ def test_errors_are_told_apart(
 ) -> None:
     monkeypatch.setattr("crossfade.adapters.stores.supabase.ATTEMPTS", 1)
     serve(reader, answer)
-    with pytest.raises(kind, match="crossfade_streams_v1") as caught:
+    with pytest.raises(kind, match="crossfade_extents_v1") as caught:
         reader.streams()
     assert type(caught.value) is kind
     assert "sb_secret_key" not in str(caught.value)
 
 
-def test_a_malformed_event_is_said_to_be_one(reader: SupabaseReader) -> None:
+def test_a_row_that_no_event_can_be_made_of_is_a_row_with_a_fault(reader: SupabaseReader) -> None:
+    wire = to_wire(make_event(LOST, 4))
+    wire |= {"time": "19999-01-01T00:00:00.000000Z", "content_hash": "00000000000000ff"}
+    serve(reader, httpx.Response(200, json={"events": [wire], "floor": 1, "head": 4}))
+    (row,) = reader.rows(LOST, 4, 4)
+    assert (row.event.position, row.hash, row.stored) == (make_event(LOST, 4).position, 255, 255)
+    assert row.fault.startswith("time: '19999")
+
+
+def test_changes_are_read_and_their_absence_is_told_from_none(reader: SupabaseReader) -> None:
+    def answer(changes: object) -> httpx.Response:
+        return httpx.Response(200, json={"mark": "5:7", "changes": changes})
+
+    server = serve(reader, answer([]), answer([[*LOST, 3, 9]]), answer(None))
+    assert reader.changes("") == Changes("5:7", ())
+    assert reader.changes("4:6") == Changes("5:7", (Range(LOST, 3, 9),))
+    assert reader.changes("4:6") == Changes("5:7", None)
+    assert [asked for _, asked in server.asked] == [{"since": one} for one in ("", "4:6", "4:6")]
+
+
+def test_digests_made_anew_are_asked_of_another_function(reader: SupabaseReader) -> None:
+    server = serve(reader, httpx.Response(200, json=[]))
+    assert list(reader.digests([Range(LOST, 1, 20)], 8, anew=True)) == []
+    assert [path for path, _ in server.asked] == ["/rest/v1/rpc/crossfade_scrub_v1"]
+
+
+def test_an_answer_without_positions_is_not_understood(reader: SupabaseReader) -> None:
     serve(reader, httpx.Response(200, json={"events": [{"id": "x"}], "floor": 1, "head": 9}))
     with pytest.raises(StoreRejected, match="crossfade_fill_v1: the answer is not understood"):
         list(reader.rows(LOST, 1, 9))

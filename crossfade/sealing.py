@@ -1,0 +1,183 @@
+"""The seals of a run: what need not be compared, what is sealed anew, what is broken.
+
+A seal says that a block agreed in all three stores, read from their content, and that no store
+has changed it since: each keeps a log of changes (docs/adr/0015-what-a-seal-says.md).
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+from crossfade.adapters.stores.seals import SealStore
+from crossfade.comparison import Compared, Comparison
+from crossfade.core.digest import block_last
+from crossfade.core.event import Stream
+from crossfade.core.reconciliation_plan import (
+    Block,
+    Interval,
+    JournalStream,
+    Plan,
+    Range,
+    Seal,
+    Seals,
+    clip,
+    plan_blocks,
+    size_of,
+    whole_ranges,
+)
+from crossfade.settings.operation import ReconcileSettings
+
+__all__ = ["Sealing"]
+
+
+class Sealing:
+    """Plans one run's blocks by the seals and keeps what it proves. A context manager.
+
+    Args:
+        enabled: whether all three stores are compared; without, no seal is read or written.
+
+    Raises (on entering):
+        UsageError: the state file can not be used.
+    """
+
+    def __init__(self, options: ReconcileSettings, at_us: int, *, enabled: bool) -> None:
+        self._options = options
+        self._at_us = at_us
+        self._enabled = enabled
+        self._store: SealStore | None = None
+        self._seals = Seals()
+        self._plan: Plan = Plan((), frozenset(), 0, {})
+        self._marks: dict[str, str] = {}
+        self._owed: dict[Stream, Mapping[str, tuple[Interval, ...]]] = {}
+        self._sealed: dict[Block, Seal] = {}
+        self.vouched: Mapping[Block, Seal] = {}
+        """Blocks that a full run compares by their seals: nothing in them changed since."""
+        self.scrubbed: frozenset[Block] = frozenset()
+        """Sealed blocks whose turn it is: their content is hashed anew in every store."""
+        self.skipped_realtime = 0
+        """Events of skipped blocks that Realtime had delivered."""
+
+    def __enter__(self) -> Self:
+        if self._enabled:
+            self._store = SealStore(self._options.state, self._options.block)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def plan(
+        self,
+        comparison: Comparison,
+        streams: Collection[JournalStream],
+        *,
+        full: bool,
+        content: bool,
+    ) -> Plan:
+        """The blocks to compare. Reads the stores' logs of changes, before anything else of them.
+
+        ``full`` takes all; ``content`` as well, and trusts no seal.
+        """
+        changed: tuple[Range, ...] | None = ()
+        if self._store is not None:
+            self._seals = self._store.load(0 if content else self._options.scrub_blocks)
+            since = self._store.marks() if self._seals.streams else None
+            changed, self._marks = comparison.read_changes(since)
+        size = self._options.block
+        self._plan = plan_blocks(streams, self._seals, size, full=full or content, changed=changed)
+        self._owed = {
+            facts.stream: {
+                store: tuple(clip(intervals, facts.floor, facts.watermark))
+                for store, intervals in facts.owed.items()
+            }
+            for facts in streams
+        }
+        known = self._seals_of(self._plan.sealed)
+        turn = {(stream, number) for stream, number in self._seals.oldest}
+        self.scrubbed = frozenset(
+            block for block in self._plan.sealed if (block.stream, block.number) in turn
+        )
+        facts_of = {facts.stream: facts for facts in streams}
+        if full and not content:
+            self.vouched = {
+                block: seal
+                for block, seal in known.items()
+                if block not in self.scrubbed and self._is_whole(block, facts_of[block.stream])
+            }
+        everything = sum(
+            self._seals.streams[stream].realtime for stream in facts_of
+            if stream in self._seals.streams
+        )  # fmt: skip
+        void = sum(
+            seal.realtime
+            for stream, runs in self._plan.dirty.items()
+            for seal in self._seals_in(stream, runs)
+        )
+        read = sum(
+            seal.realtime
+            for block, seal in self._seals_of(self._plan.blocks).items()
+            if not _within(block.number, self._plan.dirty.get(block.stream, ()))
+        )
+        self.skipped_realtime = max(0, everything - void - read)
+        return self._plan
+
+    def agreed(self, one: Compared) -> None:
+        """A block turned out right; one that only its seal vouched for keeps that seal."""
+        if one.block in self.vouched:
+            return
+        live = one.digests.get("realtime")
+        self._sealed[one.block] = Seal(
+            one.block.last,
+            live.events if live else 0,
+            one.digests["journal"].total,
+            self._at_us,
+        )
+
+    def save(self, wrong: Iterable[Block]) -> int:
+        """Keep the new seals and break those of blocks that differ; how many there are then."""
+        if self._store is None:
+            return 0
+        broken = [(block.stream, block.number, block.number) for block in wrong]
+        for stream, runs in self._plan.dirty.items():
+            broken += [(stream, first, last) for first, last in runs]
+        sealed = [(block.stream, block.number, seal) for block, seal in self._sealed.items()]
+        return self._store.save(sealed, broken, self._owed, self._marks)
+
+    def _is_whole(self, block: Block, facts: JournalStream) -> bool:
+        """Whether a seal's sum is what each store must have: all of the block, or nothing."""
+        count = block.last - block.first + 1
+        return (
+            block.last == block_last(block.number, self._options.block)
+            and count == self._options.block
+            and size_of(facts.owed["websocket"], block.first, block.last) == count
+            and size_of(facts.owed["supabase"], block.first, block.last) in (0, count)
+        )
+
+    def _seals_of(self, blocks: Iterable[Block]) -> dict[Block, Seal]:
+        """The seals of blocks that have one."""
+        if self._store is None:
+            return {}
+        found: dict[Block, Seal] = {}
+        by_number = {(block.stream, block.number): block for block in blocks}
+        for asked in whole_ranges(
+            block._replace(first=block.number, last=block.number)
+            for block in sorted(by_number.values())
+        ):
+            seals = self._store.seals_of(asked.stream, asked.first, asked.last)
+            found |= {by_number[asked.stream, number]: seal for number, seal in seals.items()}
+        return found
+
+    def _seals_in(self, stream: Stream, runs: Iterable[Interval]) -> Iterable[Seal]:
+        if self._store is None:
+            return
+        for first, last in runs:
+            yield from self._store.seals_of(stream, first, last).values()
+
+
+def _within(number: int, runs: Iterable[Interval]) -> bool:
+    return any(first <= number <= last for first, last in runs)
