@@ -18,6 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## a whole migration of real events, with an outage and a rollback
+	@test -f $(DASHBOARD) || { echo "building the pages (once)" && $(MAKE) --silent dashboard >/dev/null; } || echo "the pages could not be built; the demo goes on without them"
 	@$(BIN)/crossfade demo $(ARGS)
 
 test: $(STAMP) ## every test that needs no browser

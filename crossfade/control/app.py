@@ -1,13 +1,11 @@
 """The control server over HTTP (docs/protocol.md, section 6)."""
 
-import hmac
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import structlog
-from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from crossfade.adapters.control import MAX_WAIT_S
+from crossfade.control.auth import Access, Denied, authorise
 from crossfade.control.dashboard import (
     bundled_dashboard,
     client_config,
@@ -40,34 +39,22 @@ Endpoint = Callable[[ControlService, Request], Awaitable[Response]]
 _log = structlog.get_logger("crossfade.control")
 
 
-class _Denied(Exception):
-    """401 or 403."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        self.status = status
-        super().__init__(reason)
-
-
 def build_app(service: ControlService) -> Starlette:
     """The application; the caller opens and closes ``service``.
 
     Where the dashboard was not built, ``/`` is the plain status page.
     """
     folder = bundled_dashboard()
-    control = service.settings.control
-    operator = (control.operator_token,)
-    anyone = (control.operator_token, control.instance_token)
+    look, operate, anyone = Access.LOOK, Access.OPERATE, Access.TAKE_PART
 
-    def route(
-        path: str, endpoint: Endpoint, method: str, tokens: tuple[SecretStr, ...] | None
-    ) -> Route:
+    def route(path: str, endpoint: Endpoint, method: str, needed: Access | None) -> Route:
         async def handle(request: Request) -> Response:
-            return await _answer(service, endpoint, request, tokens, anyone)
+            return await _answer(service, endpoint, request, needed)
 
         return Route(path, handle, methods=[method], name=f"{method} {path}")
 
     return Starlette(
-        middleware=cross_origin(control.origins),
+        middleware=cross_origin(service.settings.control.origins),
         routes=[
             route("/", _page if folder is None else _dashboard(folder, ""), "GET", None),
             route("/plain", _page, "GET", None),
@@ -82,16 +69,16 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/flags", _flags, "GET", anyone),
             route("/v1/client-config", _client_config, "GET", anyone),
             route("/v1/telemetry", _report, "POST", anyone),
-            route("/v1/telemetry", _telemetry, "GET", operator),
-            route("/v1/status", _status, "GET", operator),
-            route("/v1/rollout", _rollout, "GET", operator),
-            route("/v1/rollout", _start, "POST", operator),
-            route("/v1/rollout/decision", _decision, "GET", operator),
-            route("/v1/rollout/commands", _command, "POST", operator),
-            route("/v1/reconciliations", _reconciliations, "GET", operator),
-            route("/v1/reconciliations", _add_reconciliation, "POST", operator),
-            route("/v1/audit", _audit, "GET", operator),
-            route("/v1/incidents", _incidents, "GET", operator),
+            route("/v1/telemetry", _telemetry, "GET", look),
+            route("/v1/status", _status, "GET", look),
+            route("/v1/rollout", _rollout, "GET", look),
+            route("/v1/rollout", _start, "POST", operate),
+            route("/v1/rollout/decision", _decision, "GET", look),
+            route("/v1/rollout/commands", _command, "POST", operate),
+            route("/v1/reconciliations", _reconciliations, "GET", look),
+            route("/v1/reconciliations", _add_reconciliation, "POST", operate),
+            route("/v1/audit", _audit, "GET", look),
+            route("/v1/incidents", _incidents, "GET", look),
         ],
     )
 
@@ -100,15 +87,16 @@ async def _answer(
     service: ControlService,
     endpoint: Endpoint,
     request: Request,
-    tokens: tuple[SecretStr, ...] | None,
-    known: tuple[SecretStr, ...],
+    needed: Access | None,
 ) -> Response:
     """Check the token, run the endpoint, and turn every error into its status."""
     try:
-        if tokens is not None:
-            _authorise(request, tokens, known)
+        if needed is not None:
+            header = request.headers.get("authorization", "")
+            now_s = service.clock.now_us() / 1e6
+            request.state.who = authorise(service.settings.control, header, needed, now_s)
         return await endpoint(service, request)
-    except _Denied as error:
+    except Denied as error:
         return _error(error.status, str(error))
     except NoRollout as error:
         return _error(404, str(error))
@@ -128,29 +116,6 @@ async def _answer(
         return _error(503, "the control server's database does not answer")
 
 
-def _authorise(
-    request: Request, tokens: tuple[SecretStr, ...], known: tuple[SecretStr, ...]
-) -> None:
-    scheme, _, offered = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not offered:
-        raise _Denied(401, "a bearer token is needed")
-    if _matches(offered, tokens):
-        return
-    if _matches(offered, known):
-        raise _Denied(403, "this token may only read flags and send telemetry")
-    raise _Denied(401, "the token is not known")
-
-
-def _matches(offered: str, tokens: tuple[SecretStr, ...]) -> bool:
-    """Compare in constant time with all of them; an empty token matches nothing."""
-    given = offered.strip().encode()
-    found = False
-    for token in tokens:
-        secret = token.get_secret_value().encode()
-        found |= hmac.compare_digest(given, secret) and bool(secret)
-    return found
-
-
 async def _page(service: ControlService, request: Request) -> Response:
     return HTMLResponse(status_page(service), headers={"Cache-Control": "no-store"})
 
@@ -163,7 +128,8 @@ def _dashboard(folder: Path, name: str) -> Endpoint:
 
 
 async def _client_config(service: ControlService, request: Request) -> Response:
-    return _json(client_config(service.settings, service.clock.now_us()))
+    document = client_config(service.settings, service.clock.now_us())
+    return _json({**document, "access": request.state.who})
 
 
 async def _healthz(service: ControlService, request: Request) -> Response:

@@ -16,6 +16,8 @@ from typing import Any
 from rich.console import Console
 
 from crossfade.adapters.control import ControlClient
+from crossfade.control.auth import page_link
+from crossfade.control.dashboard import bundled_dashboard
 from crossfade.errors import CrossfadeError
 from crossfade.local.demo_checker import Expected
 from crossfade.local.demo_display import DemoDisplay, Figures
@@ -42,6 +44,7 @@ _REPLAY_S = 120.0
 _ARRIVE_S = 90.0
 _FLOW_S = 180.0
 _POLL_S = 0.1
+_LINK_S = 3_600.0
 _OUTAGE_WEEK = "week-2"
 ROOT_CAUSE = "Supabase's server and database processes were killed"
 FIX = "both were started again; the journal has drained"
@@ -104,12 +107,23 @@ class _Demo:
             await self._stack.__aenter__()
         try:
             self._display.say("the stack is up", "green")
+            self._say_pages()
             await self._guarded(self._migrate)
             with self._phase("check"):
                 await self._guarded(self._check)
         finally:
             with self._phase("stop"):
                 await self._stack.__aexit__(None, None, None)
+
+    def _say_pages(self) -> None:
+        """Where to watch: links that may look, and that end long after the demo."""
+        if bundled_dashboard() is None:
+            self._display.say("no pages here: they are built by `make dashboard`")
+            return
+        control = self._stack.settings.control
+        for name, path in (("departures board", "/departures"), ("operations page", "/")):
+            link = page_link(control, path, _LINK_S, time.time())
+            self._display.say(f"{name}: {link}", "bold")
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run a step; a failure, or the death of a service meanwhile, goes into the report."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.control.auth import page_link
 from crossfade.local.keys import mint_token
 from tests.browser.page import Watched, eventually
 from tests.browser.stage import FLIGHTS, Stage
@@ -43,6 +44,46 @@ def test_the_token_is_kept_in_the_tab_and_never_in_an_address(page: Watched, sta
     assert asked
     hub = stage.settings.websocket.token.get_secret_value()
     assert not [url for url in asked if stage.token in url or hub in url]
+
+
+@pytest.mark.parametrize("path", ["/", "/departures"])
+def test_a_link_signs_in_and_leaves_no_trace(page: Watched, stage: Stage, path: str) -> None:
+    link = page_link(stage.settings.control, path, 60.0, time.time())
+    token = link.partition("#token=")[2]
+    asked: list[str] = []
+    page.page.on("request", lambda request: asked.append(request.url))
+    page.page.goto(link)
+    page.page.wait_for_selector('.badge[data-live="true"]')
+    assert page.page.url == stage.url + path
+    assert asked
+    assert not [url for url in asked if token in url]
+    assert page.errors == []
+
+
+def test_a_link_that_has_ended_asks_for_a_token(page: Watched, stage: Stage) -> None:
+    page.page.goto(page_link(stage.settings.control, "/", 1.0, time.time() - 2.0))
+    page.page.get_by_role("alert").filter(has_text="this link has ended").wait_for()
+    page.open()
+
+
+def test_a_link_needs_the_operators_token_to_act(page: Watched, rollout: Stage) -> None:
+    rollout.begin(50)
+    page.page.goto(page_link(rollout.settings.control, "/", 60.0, time.time()))
+    page.page.get_by_role("button", name="Pause").click()
+    dialog = page.page.get_by_role("dialog")
+    submit = dialog.get_by_role("button", name="Pause")
+    for label, text in (("Your name", "Anna"), ("Reason", "Look."), ("to confirm", "flights")):
+        dialog.get_by_label(label).fill(text)
+    assert submit.is_disabled()
+    dialog.get_by_label("Operator's token").fill(rollout.instance_token)
+    submit.click()
+    dialog.get_by_role("alert").filter(has_text="may only read flags").wait_for()
+    assert rollout.phase == "ready"
+    dialog.get_by_label("Operator's token").fill(rollout.token)
+    submit.click()
+    page.page.locator(".pill", has_text="held").first.wait_for()
+    stored = page.page.evaluate("() => JSON.stringify(sessionStorage)")
+    assert rollout.token not in stored
 
 
 def test_scroll_and_selection_survive_a_switch(page: Watched, rollout: Stage) -> None:
@@ -172,7 +213,18 @@ def test_pause_holds_the_stage(page: Watched, rollout: Stage) -> None:
     dialog.get_by_role("button", name="Pause").click()
     page.page.locator(".pill", has_text="held").first.wait_for()
     assert rollout.phase == "held"
-    rollout.command("resume", root_cause="It is Monday.", fix="None needed.")
+    assert page.page.get_by_role("button", name="Pause").count() == 0
+    page.page.get_by_role("button", name="Resume").click()
+    submit = dialog.get_by_role("button", name="Resume")
+    dialog.get_by_label("to confirm").fill("flights")
+    dialog.get_by_label("Root cause").fill("It is Monday.")
+    assert submit.is_disabled()
+    dialog.get_by_label("Fix").fill("None needed.")
+    submit.click()
+    page.page.locator(".pill", has_text="ready").first.wait_for()
+    found = rollout.ask("/v1/rollout")
+    assert (found["phase"], found["attempt"]) == ("ready", 2)
+    assert page.errors == []
 
 
 def test_an_event_is_shown_side_by_side(page: Watched, rollout: Stage) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
+from crossfade.control.dashboard import bundled_dashboard
+
 pytestmark = [pytest.mark.e2e, pytest.mark.stack, pytest.mark.xdist_group("demo")]
 
 RUN_S = 400
@@ -53,6 +55,9 @@ def test_a_whole_migration_with_an_outage_is_proven(tmp_path: Path) -> None:
     assert last.startswith("PROVEN: 4,000 events moved to Supabase Realtime in 3 weeks")
     assert report["outcome"] == "proven"
     assert report["findings"] == report["failures"] == []
+    # Where the pages were built, it says how to watch.
+    links = [line for line in output.splitlines() if "#token=page." in line]
+    assert len(links) == (0 if bundled_dashboard() is None else 2)
 
     assert list(report["stores"]) == ["journal", "websocket", "relayed", "supabase"]
     assert len(report["subscribers"]) == 5

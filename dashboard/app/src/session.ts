@@ -1,8 +1,16 @@
-/** The person's token: entered once per tab, kept in its session, sent only in headers. */
+/**
+ * The person's token: given by a link's fragment or entered once per tab, kept in the tab's
+ * session, sent only in headers.
+ */
 
 import { byId, h } from "./dom.js";
 
 const KEY = "crossfade:token";
+/** What the fragment of a link to a page holds (`crossfade pages`); it is sent to no server. */
+const LINKED = "#token=";
+
+/** Whose token it is: the operator's, a link's, which may only look, or an instance's. */
+export type Access = "operator" | "page" | "instance";
 
 /** What a page needs to reach both transports (`GET /v1/client-config`). */
 export interface ClientConfig {
@@ -18,6 +26,7 @@ export interface ClientConfig {
   readonly partitions: number;
   readonly prefect_url: string | null;
   readonly version: string;
+  readonly access: Access;
 }
 
 /** The control server refused a call; `status` says how. */
@@ -34,8 +43,7 @@ export class Refusal extends Error {
 /** A signed-in person. */
 export interface Session {
   readonly token: string;
-  /** Whether the token may give commands, not only read flags. */
-  readonly operator: boolean;
+  readonly access: Access;
   readonly config: ClientConfig;
   /** Milliseconds since the navigation began at which the page could begin: 0, unless a person
    * had to give a token first. */
@@ -43,6 +51,7 @@ export interface Session {
 }
 
 const TIMEOUT_MS = 8_000;
+const RETRY_MS = 2_000;
 
 /**
  * Call the control server.
@@ -67,16 +76,37 @@ export async function call<T>(token: string, path: string, body?: object): Promi
 
 /** The session of this tab; asks for a token until one is accepted. */
 export async function signIn(title: string): Promise<Session> {
+  takeLink();
+  // The same page is open already and a newer link to it is followed.
+  addEventListener("hashchange", () => {
+    if (location.hash.startsWith(LINKED)) location.reload();
+  });
   const kept = sessionStorage.getItem(KEY);
-  if (kept !== null) {
+  if (kept === null) return new Promise((resolve) => ask(title, "", resolve));
+  const waiting = h("p", { class: "notice", role: "status" });
+  for (;;) {
     try {
       return await open(kept, 0);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      sessionStorage.removeItem(KEY);
+      if (error instanceof Refusal && error.status === 401) {
+        sessionStorage.removeItem(KEY);
+        return new Promise((resolve) => ask(title, refused(error.message), resolve));
+      }
+      waiting.textContent = `The control server does not answer; will retry in ${RETRY_MS / 1_000} s.`;
+      byId("main").prepend(waiting);
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    } finally {
+      waiting.remove();
     }
   }
-  return new Promise((resolve) => ask(title, resolve));
+}
+
+/** Keep the token of a link, and take it out of the address, the history and the title bar. */
+function takeLink(): void {
+  if (!location.hash.startsWith(LINKED)) return;
+  const token = decodeURIComponent(location.hash.slice(LINKED.length));
+  history.replaceState(null, "", location.pathname + location.search);
+  if (token) sessionStorage.setItem(KEY, token);
 }
 
 /** Forget the token and show the sign-in again. */
@@ -87,18 +117,15 @@ export function signOut(): void {
 
 async function open(token: string, startMs: number): Promise<Session> {
   const config = await call<ClientConfig>(token, "/v1/client-config");
-  let operator = true;
-  try {
-    await call(token, "/v1/rollout");
-  } catch (error) {
-    if (!(error instanceof Refusal) || error.status !== 403) throw error;
-    operator = false;
-  }
-  return { token, operator, config, startMs };
+  return { token, access: config.access, config, startMs };
 }
 
-function ask(title: string, done: (session: Session) => void): void {
-  const problem = h("p", { class: "problem", role: "alert" });
+function refused(reason: string): string {
+  return `This token is not accepted: ${reason}.`;
+}
+
+function ask(title: string, before: string, done: (session: Session) => void): void {
+  const problem = h("p", { class: "problem", role: "alert" }, before);
   const input = h("input", {
     id: "token",
     type: "password",
@@ -117,11 +144,9 @@ function ask(title: string, done: (session: Session) => void): void {
     h(
       "p",
       { id: "token-hint", class: "hint" },
-      "The operator's token, or an instance's for reading. ",
-      h("code", {}, "crossfade up"),
-      " keeps both in ",
-      h("code", {}, "stack.json"),
-      " of its state folder. It stays in this tab.",
+      "The operator's token, or an instance's for reading events. ",
+      h("code", {}, "crossfade pages"),
+      " prints links that need none. It stays in this tab.",
     ),
     button,
     problem,
@@ -140,7 +165,7 @@ function ask(title: string, done: (session: Session) => void): void {
       .catch((error: unknown) => {
         problem.textContent =
           error instanceof Refusal
-            ? `This token is not accepted: ${error.message}.`
+            ? refused(error.message)
             : "The control server does not answer. Try again in a moment.";
         input.select();
       })

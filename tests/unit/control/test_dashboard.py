@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from crossfade.control import app
+from crossfade.control.auth import page_token
 from crossfade.control.dashboard import client_config
 from crossfade.local.keys import new_secret
 from crossfade.settings import Settings
@@ -77,6 +78,23 @@ async def test_the_configuration_needs_a_token(http: httpx.AsyncClient) -> None:
     answer = await http.get("/v1/client-config", headers=headers)
     assert answer.json()["websocket"]["url"] == "wss://hub.example:8443/events"
     assert answer.json()["supabase"] is None
+    assert answer.json()["access"] == "instance"
+
+
+async def test_a_link_may_look_and_not_act(running: Running) -> None:
+    async with running() as (server, _, clock), httpx.AsyncClient(base_url=server.url) as client:
+        token = page_token(server.service.settings.control, 60.0, clock.now_us() / 1e6)
+        headers = {"authorization": f"Bearer {token}"}
+        config = await client.get("/v1/client-config", headers=headers)
+        assert config.json()["access"] == "page"
+        for path in ("status", "rollout", "audit", "incidents", "reconciliations", "flags"):
+            assert (await client.get(f"/v1/{path}", headers=headers)).status_code == 200, path
+        for path in ("rollout", "rollout/commands", "reconciliations"):
+            answer = await client.post(f"/v1/{path}", headers=headers, json={})
+            assert answer.status_code == 403, path
+            assert "operator's token" in answer.json()["error"]
+        clock.advance(61)
+        assert (await client.get("/v1/status", headers=headers)).status_code == 401
 
 
 async def test_other_origins_may_call_only_when_they_are_named(running: Running) -> None:

@@ -79,7 +79,7 @@ interface Week {
 export function drawSuccess(body: HTMLElement, status: Status, audit: readonly AuditRow[]): void {
   const { rollout, evidence } = status;
   const columns = rollout === null ? [] : weeks(rollout, audit);
-  if (rollout !== null && evidence !== null && rollout.phase !== "completed") {
+  if (rollout !== null && evidence !== null && !["completed", "cut_over", "decommissioned"].includes(rollout.phase)) {
     const now = new Map(evidence.measurements.map((one) => [one.name, one]));
     columns.push({ label: `${rollout.stages[rollout.stage]?.name ?? ""} now`, approver: "", measurements: now });
   }

@@ -9,7 +9,7 @@ import { byId, fill, h, setText } from "../dom.js";
 import { clock, countdown } from "../format.js";
 import { measureLoad } from "../load.js";
 import { signIn, signOut } from "../session.js";
-import { pause, rollback } from "./actions.js";
+import { act } from "./actions.js";
 import { Charts } from "./charts.js";
 import { EventsPanel } from "./events.js";
 import { drawSuccess, GatesPanel } from "./gates.js";
@@ -25,7 +25,7 @@ async function main(): Promise<void> {
   const session = await signIn("Crossfade");
   const load = measureLoad(session.startMs);
   byId("sign-out").addEventListener("click", signOut);
-  if (!session.operator) {
+  if (session.access === "instance") {
     fill(byId("notices"), h("p", { class: "notice" }, "This page needs the operator's token; the one you gave may only read events. ", h("a", { href: "/departures" }, "The departures board"), " works with it."));
     byId("main").dataset["signedIn"] = "partly";
     return;
@@ -52,12 +52,8 @@ async function main(): Promise<void> {
   });
 
   const again = (): void => poll.now();
-  const actions = {
-    pause: (rollout: Parameters<typeof pause>[1]) => pause(session, rollout, again),
-    rollback: (rollout: Parameters<typeof rollback>[1]) => rollback(session, rollout, again),
-  };
   const panels = [
-    new RolloutPanel(byId("rollout"), actions, prefect),
+    new RolloutPanel(byId("rollout"), (action, rollout) => act(action, session, rollout, again), prefect),
     new GatesPanel(byId("gates-body"), byId("gates-summary")),
     new StoresPanel(byId("stores")),
     new ReconciliationPanel(byId("reconciliation"), byId("reconciliation-summary"), (found) => inspectDiscrepancy(subscriber, found)),

@@ -2,7 +2,11 @@
 
 import { fill, h } from "../dom.js";
 import { countdown, figure, moment, plural, span, words } from "../format.js";
-import { meanPercent, percentOf, type Phase, type Rollout, type Status } from "./status.js";
+import type { Action } from "./actions.js";
+import { type DrillRecord, meanPercent, percentOf, type Phase, type Rollout, type Status } from "./status.js";
+
+const IN_STAGE: readonly Phase[] = ["ready", "preflight", "ramping", "soaking", "reconciling", "awaiting_approval"];
+const ENDED_WELL: readonly Phase[] = ["completed", "cut_over", "decommissioned"];
 
 const TONES: Readonly<Record<Phase, string>> = {
   ready: "calm",
@@ -11,30 +15,28 @@ const TONES: Readonly<Record<Phase, string>> = {
   soaking: "busy",
   reconciling: "busy",
   awaiting_approval: "ask",
+  drilling: "busy",
   rolling_back: "alarm",
   rolled_back: "alarm",
   held: "ask",
   completed: "good",
+  cut_over: "good",
+  decommissioned: "good",
   cancelled: "calm",
 };
-
-/** What a person may do from here. */
-export interface Actions {
-  pause: (rollout: Rollout) => void;
-  rollback: (rollout: Rollout) => void;
-}
 
 /** Draws the panel; parts that a person may be using (buttons) are made once per phase. */
 export class RolloutPanel {
   readonly #element: HTMLElement;
-  readonly #actions: Actions;
+  readonly #act: (action: Action, rollout: Rollout) => void;
   readonly #prefect: string | null;
   #drawn = "";
   #status: Status | null = null;
 
-  constructor(element: HTMLElement, actions: Actions, prefect: string | null) {
+  /** `act` is called when a person wants something of the rollout that is shown. */
+  constructor(element: HTMLElement, act: (action: Action, rollout: Rollout) => void, prefect: string | null) {
     this.#element = element;
-    this.#actions = actions;
+    this.#act = act;
     this.#prefect = prefect;
     setInterval(() => this.#drawTimes(), 500);
   }
@@ -60,7 +62,8 @@ export class RolloutPanel {
   }
 
   #draw(rollout: Rollout, status: Status): void {
-    const { percent, even } = meanPercent(status.flags.kill ? {} : status.flags.served, status.flags.topics);
+    const { flags } = status;
+    const { percent, even } = rollout.phase === "decommissioned" ? { percent: 100, even: true } : meanPercent(flags.kill ? {} : flags.served, flags.topics);
     fill(
       this.#element,
       h(
@@ -80,13 +83,16 @@ export class RolloutPanel {
       rollout.reason !== "" && h("p", { class: "reason" }, rollout.reason),
       stages(rollout),
       h("p", { id: "rollout-applied", class: "muted applied" }),
+      rollout.last_drill != null && h("p", { class: "muted drill" }, drillText(rollout.last_drill)),
     );
   }
 
   #buttons(rollout: Rollout): HTMLElement {
-    const active = !["completed", "cancelled"].includes(rollout.phase);
-    const pausable = active && !["held", "rolling_back", "rolled_back"].includes(rollout.phase);
-    const back = !["rolling_back", "rolled_back", "cancelled"].includes(rollout.phase);
+    const pausable = IN_STAGE.includes(rollout.phase);
+    const back = !["rolling_back", "rolled_back", "cancelled", "decommissioned"].includes(rollout.phase);
+    const stopped = ["held", "rolled_back"].includes(rollout.phase);
+    const button = (action: Action, text: string, tone: string | null = null): HTMLElement =>
+      h("button", { type: "button", id: action, class: tone, onclick: () => this.#act(action, rollout) }, text);
     const approve =
       rollout.phase === "awaiting_approval" && this.#prefect !== null
         ? h("a", { class: "button primary", href: `${this.#prefect}/runs`, target: "_blank", rel: "noreferrer" }, "Approve in Prefect ↗")
@@ -95,8 +101,9 @@ export class RolloutPanel {
       "div",
       { class: "actions" },
       approve,
-      pausable && h("button", { type: "button", id: "pause", onclick: () => this.#actions.pause(rollout) }, "Pause"),
-      back && h("button", { type: "button", id: "rollback", class: "danger", onclick: () => this.#actions.rollback(rollout) }, "Roll back"),
+      stopped && button("resume", "Resume", "primary"),
+      pausable && button("pause", "Pause"),
+      back && button("rollback", "Roll back", "danger"),
     );
   }
 
@@ -121,8 +128,19 @@ function waitText(rollout: Rollout): string {
   const left = rollout.deadline_us === null ? null : rollout.deadline_us / 1_000 - Date.now();
   if (left !== null && rollout.phase === "soaking") return `${attempt}${left > 0 ? `${countdown(left)} to go` : "the soak is over"}`;
   if (left !== null && rollout.phase === "awaiting_approval") return `${attempt}${left > 0 ? `expires in ${countdown(left)}` : "expired"}`;
-  if (rollout.phase === "completed") return `on ${moment(rollout.since_us / 1_000)}`;
+  if (left !== null && rollout.phase === "ramping") return `${attempt}${rampText(rollout)}, the next in ${countdown(left)}`;
+  if (left !== null && rollout.phase === "cut_over") return left > 0 ? `WebSocket may be switched off in ${countdown(left)}` : "WebSocket may be switched off now";
+  if (ENDED_WELL.includes(rollout.phase)) return `on ${moment(rollout.since_us / 1_000)}`;
   return `${attempt}for ${since}`;
+}
+
+function rampText(rollout: Rollout): string {
+  const steps = (rollout.stages[rollout.stage]?.ramp ?? []).length + 1;
+  return `step ${(rollout.ramp_step ?? 0) + 1} of ${steps}`;
+}
+
+function drillText({ points, back_ms, passed, at_us }: DrillRecord): string {
+  return `Last rollback drill, ${moment(at_us / 1_000)}: ${figure(points)} points back within ${span(back_ms)}, ${passed ? "passed" : "too slow"}.`;
 }
 
 /** "Accepted" is not "applied": who follows the flags in force. */
@@ -141,7 +159,7 @@ function progressOf(rollout: Rollout): number {
     const total = rollout.deadline_us - rollout.since_us;
     return Math.min(1, Math.max(0, (Date.now() * 1_000 - rollout.since_us) / total));
   }
-  return ["reconciling", "awaiting_approval", "completed"].includes(rollout.phase) ? 1 : 0;
+  return ["reconciling", "awaiting_approval", ...ENDED_WELL].includes(rollout.phase) ? 1 : 0;
 }
 
 /** The share of each transport, with the stages as marks on one scale. */
@@ -172,9 +190,7 @@ function stages(rollout: Rollout): HTMLElement {
         : state === "current"
           ? words(rollout.phase)
           : `soaks ${span(stage.soak_s * 1_000)}`;
-    const percent = Object.entries(stage.percent)
-      .map(([category, share]) => (category === "*" ? `${figure(share)} %` : `${category} ${figure(share)} %`))
-      .join(", ");
+    const percent = [shares(stage.percent), ...(Object.keys(stage.written ?? {}).length ? [`writes ${shares(stage.written ?? {})}`] : [])].join(", ");
     return h(
       "li",
       { class: "stage", "data-state": state, "aria-current": state === "current" ? "step" : null },
@@ -186,8 +202,12 @@ function stages(rollout: Rollout): HTMLElement {
   return h("ol", { class: "stages", "aria-label": "Stages" }, ...items);
 }
 
+function shares(all: Readonly<Record<string, number>>): string {
+  return Object.entries(all).map(([category, share]) => (category === "*" ? `${figure(share)} %` : `${words(category)} ${figure(share)} %`)).join(", ");
+}
+
 function stateOf(rollout: Rollout, number: number): "done" | "current" | "ahead" {
-  if (rollout.phase === "completed" || number < rollout.stage) return "done";
+  if (ENDED_WELL.includes(rollout.phase) || number < rollout.stage) return "done";
   return number === rollout.stage ? "current" : "ahead";
 }
 

@@ -20,6 +20,9 @@ export interface Stage {
   readonly percent: Readonly<Record<string, number>>;
   readonly soak_s: number;
   readonly targets: Readonly<Record<string, number>>;
+  readonly ramp?: readonly number[];
+  readonly written?: Readonly<Record<string, number>>;
+  readonly promote?: string;
 }
 
 export interface Approval {
@@ -39,11 +42,22 @@ export type Phase =
   | "soaking"
   | "reconciling"
   | "awaiting_approval"
+  | "drilling"
   | "rolling_back"
   | "rolled_back"
   | "held"
   | "completed"
+  | "cut_over"
+  | "decommissioned"
   | "cancelled";
+
+/** The last rollback drill: how long everybody took to be back. */
+export interface DrillRecord {
+  readonly points: number;
+  readonly back_ms: number;
+  readonly passed: boolean;
+  readonly at_us: number;
+}
 
 export interface Rollout {
   readonly id: string;
@@ -58,6 +72,8 @@ export interface Rollout {
   readonly started_us: number;
   readonly since_us: number;
   readonly deadline_us: number | null;
+  readonly ramp_step?: number;
+  readonly last_drill?: DrillRecord | null;
   readonly percentages: {
     readonly served: Readonly<Record<string, number>>;
     readonly written: Readonly<Record<string, number>>;

@@ -1,0 +1,124 @@
+"""Who may call what: the operator, an instance, and whoever holds a link to the pages.
+
+A link's token is made without asking the server: the time at which it ends, and an HMAC of it
+whose key comes from the operator's token. So it needs no table, ends by itself, and ends
+for all when the operator's token is changed. Whoever holds it may look and do nothing.
+"""
+
+import hashlib
+import hmac
+from enum import Enum
+
+from crossfade.errors import UsageError
+from crossfade.settings import ControlSettings
+
+__all__ = ["MAX_LINK_S", "Access", "Denied", "authorise", "page_link", "page_token"]
+
+MAX_LINK_S = 7 * 86_400.0
+"""Longest life of a link."""
+
+_PREFIX = "page"
+_PURPOSE = b"crossfade: a token of a link to the pages, which may only look"
+
+
+class Access(Enum):
+    """What a call needs: the operator; somebody who may look; anybody with a token."""
+
+    OPERATE = "operate"
+    LOOK = "look"
+    TAKE_PART = "take part"
+
+
+_REFUSALS = {
+    "instance": "this token may only read flags and send telemetry",
+    "page": "a link's token may only look: this needs the operator's token",
+}
+
+
+class Denied(Exception):
+    """401 or 403 (``status``), with the reason for people."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        super().__init__(reason)
+
+
+def authorise(control: ControlSettings, header: str, needed: Access, now_s: float) -> str:
+    """Who calls (``operator``, ``page`` or ``instance``) by the ``Authorization`` header.
+
+    Raises:
+        Denied: 401, there is no token or nobody's; 403, it may not do what is ``needed``.
+    """
+    scheme, _, offered = header.partition(" ")
+    if scheme.lower() != "bearer" or not offered:
+        raise Denied(401, "a bearer token is needed")
+    given = offered.strip()
+    # All are compared, each in constant time: how long it takes tells nothing.
+    known = {
+        "operator": _equal(given, control.operator_token.get_secret_value()),
+        "instance": _equal(given, control.instance_token.get_secret_value()),
+        "page": _is_page_token(control.operator_token.get_secret_value(), given, now_s),
+    }
+    who = next((name for name, matches in known.items() if matches), None)
+    if who is None:
+        ended = given.startswith(f"{_PREFIX}.")
+        raise Denied(401, "this link has ended" if ended else "the token is not known")
+    if who not in _ALLOWED[needed]:
+        raise Denied(403, _REFUSALS[who])
+    return who
+
+
+_ALLOWED = {
+    Access.OPERATE: {"operator"},
+    Access.LOOK: {"operator", "page"},
+    Access.TAKE_PART: {"operator", "page", "instance"},
+}
+
+
+def page_token(control: ControlSettings, lifetime_s: float, now_s: float) -> str:
+    """A token that may look until ``now_s`` + ``lifetime_s`` (seconds since 1970).
+
+    Raises:
+        UsageError: there is no operator's token, or the lifetime is not between 0 and
+            ``MAX_LINK_S``.
+    """
+    secret = control.operator_token.get_secret_value()
+    if not secret:
+        raise UsageError("control.operator_token: a link to the pages needs it")
+    if not 0 < lifetime_s <= MAX_LINK_S:
+        raise UsageError(f"a link lives more than 0 and at most {MAX_LINK_S / 3_600:g} hours")
+    ends_s = int(now_s + lifetime_s)
+    return f"{_PREFIX}.{ends_s}.{_seal(secret, ends_s)}"
+
+
+def page_link(control: ControlSettings, path: str, lifetime_s: float, now_s: float) -> str:
+    """The address of a page (``/`` or ``/departures``) that signs in whoever opens it.
+
+    The token stands in the fragment, which no browser sends to any server; the page takes it
+    out of its address at once.
+
+    Raises:
+        UsageError: see ``page_token``.
+    """
+    return f"{control.url}{path}#token={page_token(control, lifetime_s, now_s)}"
+
+
+def _is_page_token(secret: str, given: str, now_s: float) -> bool:
+    prefix, _, rest = given.partition(".")
+    ends, _, seal = rest.partition(".")
+    if not secret or prefix != _PREFIX or not (ends.isascii() and ends.isdecimal()):
+        return False
+    if len(ends) > 12:
+        return False
+    sealed = _equal(seal, _seal(secret, int(ends)))
+    return sealed and now_s < int(ends)
+
+
+def _seal(secret: str, ends_s: int) -> str:
+    key = hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256)
+    return hmac.new(key, str(ends_s).encode(), hashlib.sha256).hexdigest()
+
+
+def _equal(given: str, secret: str) -> bool:
+    """In constant time; an empty secret equals nothing."""
+    return hmac.compare_digest(given.encode(), secret.encode()) and bool(secret)

@@ -1,0 +1,161 @@
+"""Prefect's own pages in a real Chromium: a person logs in, reads, approves, and takes back.
+
+What `tests/flows` shows by the calls that these pages make is shown once through the pages.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from crossfade.local.prefect import ROLLBACK, WEEKS
+from tests.browser.page import eventually
+from tests.flows.world import FlowWorld
+from tests.services import Project
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+T = TypeVar("T")
+WAIT_S = 60.0
+
+
+def apart(work: Callable[[], T]) -> T:
+    """Run in a thread of its own: Playwright's loop runs in the test's."""
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    assert found, "see the thread's own traceback"
+    return found[0]
+
+
+def call(work: Coroutine[Any, Any, T]) -> T:
+    return apart(lambda: asyncio.run(work))
+
+
+@pytest.fixture(scope="module")
+def world(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowWorld]:
+    folder = tmp_path_factory.mktemp("flows")
+    manager = FlowWorld.running(folder, project, folder / "seeds")
+    running = apart(manager.__enter__)
+    yield running
+    apart(lambda: manager.__exit__(None, None, None) or True)
+
+
+class Person:
+    """Somebody at Prefect's pages, and what the servers know meanwhile."""
+
+    def __init__(self, page: "Page", world: FlowWorld) -> None:
+        self.page = page
+        self.world = world
+
+    def rollout(self) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            async with self.world.client() as client:
+                return await client.rollout() or {}
+
+        return call(ask())
+
+    def start(self, deployment: str) -> str:
+        """Start a deployment; the address of the run's page."""
+
+        async def run() -> str:
+            async with self.world.prefect_api() as api:
+                return api.run_url(await api.run(deployment))
+
+        return call(run())
+
+    def address(self, deployment: str) -> str:
+        async def look() -> str:
+            async with self.world.prefect_api() as api:
+                return api.deployment_url(await api.deployment_id(deployment))
+
+        return call(look())
+
+    def runs(self, deployment: str) -> list[dict[str, Any]]:
+        async def look() -> list[dict[str, Any]]:
+            async with self.world.prefect_api() as api:
+                return await api.runs(deployments=[deployment])
+
+        return call(look())
+
+    def log_in(self, url: str, password: str) -> None:
+        self.page.goto(url)
+        self.page.get_by_role("textbox").or_(self.page.locator("input[type=password]")).fill(password)
+        self.page.get_by_role("button", name="Login").click()
+
+    def waits(self) -> None:
+        eventually(lambda: self.rollout()["phase"] == "awaiting_approval", WAIT_S)
+
+
+@pytest.fixture
+def person(browser: "Browser", world: FlowWorld) -> Iterator[Person]:
+    apart(lambda: world.fresh_rollout() or True)
+    # A context is a browser of its own: no cookies, no storage, nobody is logged in.
+    context = browser.new_context(viewport={"width": 1_300, "height": 1_000})
+    context.set_default_timeout(WAIT_S * 1e3)
+    yield Person(context.new_page(), world)
+    context.close()
+
+
+def test_a_person_logs_in_reads_the_evidence_and_approves_one_stage(person: Person) -> None:
+    page, login = person.page, person.world.settings.prefect.auth.get_secret_value()
+    url = person.start(WEEKS[0])
+    person.log_in(url, "guessed")
+    page.get_by_text("Authentication failed").first.wait_for()
+    assert person.rollout()["stage"] == 0
+    person.log_in(url, login)
+    person.waits()
+    waiting = person.rollout()
+    page.get_by_text("Suspended").first.wait_for()
+    page.locator("button[aria-haspopup=menu]").first.click()
+    page.get_by_role("menuitem", name="Resume").click()
+    form = page.get_by_role("dialog")
+    form.get_by_text(waiting["evidence_hash"]).wait_for()
+    text = form.inner_text()
+    assert "Expires 20" in text
+    assert "p95 realtime" in text
+    # The evidence in full is one click away, and the chart is a picture.
+    with page.context.expect_page() as opened:
+        form.get_by_role("link", name="the chart").click(modifiers=["ControlOrMeta"])
+    picture = opened.value.locator("img[src^='data:image/svg']")
+    picture.wait_for()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    opened.value.close()
+    form.get_by_role("combobox").click()
+    page.get_by_role("option", name="approve").click()
+    form.get_by_label("Who decides").fill("Ada Lovelace")
+    form.get_by_label("Comment").fill("a quiet week")
+    form.get_by_label("Support tickets").fill("2")
+    form.get_by_role("button", name="Resume").click()
+    eventually(lambda: person.rollout()["stage"] == 1, WAIT_S)
+    passed = person.rollout()
+    assert (passed["phase"], len(passed["approvals"])) == ("ready", 1)
+    approval = passed["approvals"][0]
+    assert (approval["approver"], approval["comment"]) == ("Ada Lovelace", "a quiet week")
+    assert (approval["tickets"], approval["evidence_hash"]) == (2, waiting["evidence_hash"])
+    page.get_by_text("Completed").first.wait_for()
+    assert person.rollout()["stage"] == 1
+
+
+def test_a_person_takes_back_by_the_rollbacks_form(person: Person) -> None:
+    page = person.page
+    before = {run["id"] for run in person.runs(ROLLBACK)}
+    person.start(WEEKS[0])
+    person.log_in(
+        person.address(ROLLBACK), person.world.settings.prefect.auth.get_secret_value()
+    )
+    person.waits()
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("menuitem", name="Custom run").click()
+    page.get_by_label("Reason").fill("complaints at the desk")
+    page.get_by_role("button", name="Submit").click()
+    eventually(lambda: person.rollout()["phase"] == "rolled_back", WAIT_S)
+    taken = person.rollout()
+    assert taken["reason"] == "complaints at the desk"
+    assert all(share == 0 for share in taken["percentages"]["served"].values())
+    started = [run for run in person.runs(ROLLBACK) if run["id"] not in before]
+    assert len(started) == 1
