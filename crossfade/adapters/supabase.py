@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import httpx
+import orjson
 from postgrest import APIError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
@@ -231,7 +232,7 @@ class SupabaseEventStore:
         if self._client is None:
             async with self._opening:
                 if self._client is None:
-                    self._http = httpx.AsyncClient(
+                    self._http = _Http(
                         timeout=self._timeout_s,
                         event_hooks={"request": [_dress], "response": [_screen]},
                         limits=httpx.Limits(max_connections=20, keepalive_expiry=30),
@@ -254,6 +255,18 @@ class SupabaseEventStore:
         for secret in (self._key, self._token):
             text = text.replace(secret, "…")
         return text[:_MESSAGE_CHARACTERS]
+
+
+class _Http(httpx.AsyncClient):
+    """Serialises with orjson: a third of a relay's work was the standard library's JSON."""
+
+    def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
+        value = options.pop("json", None)
+        if value is not None:
+            options["content"] = orjson.dumps(value)
+            options["headers"] = httpx.Headers(options.get("headers"))
+            options["headers"].setdefault("content-type", "application/json")
+        return super().build_request(method, url, **options)
 
 
 class _Refused(Exception):

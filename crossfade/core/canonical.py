@@ -73,10 +73,13 @@ def _is_plain(value: Any, depth: int) -> bool:
     if depth >= MAX_DEPTH:
         return False
     if kind is dict:
-        return all(
-            type(key) is str and key.isascii() and _is_plain(item, depth + 1)
-            for key, item in value.items()
-        )
+        for key, item in value.items():
+            # Strings are most of what there is: without a call of their own.
+            if type(key) is not str or not key.isascii():
+                return False
+            if type(item) is not str and not _is_plain(item, depth + 1):
+                return False
+        return True
     if kind is list:
         return all(_is_plain(item, depth + 1) for item in value)
     return False

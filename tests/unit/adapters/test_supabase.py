@@ -5,6 +5,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from crossfade.adapters import supabase
 from crossfade.adapters.supabase import SupabaseEventStore
 from crossfade.core.event import Stream
 from crossfade.errors import StoreRejected, StoreUnavailable, StoreUnreachable
@@ -16,10 +17,10 @@ STREAM = Stream("app", 1, "critical", 0)
 def store_that_gets(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response]
 ) -> SupabaseEventStore:
-    real = httpx.AsyncClient
+    real = supabase._Http
     monkeypatch.setattr(
-        httpx,
-        "AsyncClient",
+        supabase,
+        "_Http",
         lambda **options: real(**{**options, "transport": httpx.MockTransport(answer)}),
     )
     return SupabaseEventStore("http://project.example", KEY)
