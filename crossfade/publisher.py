@@ -33,9 +33,11 @@ from crossfade.errors import Closed, InvalidEvent
 from crossfade.legacy_side import FrameSend, legacy_side
 from crossfade.ports import Clock, EventStore, FlagSource, IngestResult, LegacySend, Reporter
 from crossfade.publisher_reports import PublisherReports
-from crossfade.relay import Relay, breaker_policy
+from crossfade.relay import Relay
 from crossfade.relay_pace import Pace, quota_of
+from crossfade.relay_policy import breaker_policy
 from crossfade.settings import Settings, load_settings
+from crossfade.unparking import Unparking
 
 __all__ = ["Publisher"]
 
@@ -252,6 +254,7 @@ class Publisher:
         for relay in self._relays.values():
             relay.start()
             self._exits.push_async_callback(relay.close)
+        await self._exits.enter_async_context(Unparking(self._journal.path, self._relays))
         if self._reporter is not None:
             self._reports = PublisherReports(
                 self._reporter,

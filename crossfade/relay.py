@@ -15,7 +15,7 @@ from contextlib import suppress
 from crossfade.adapters.clock import SystemClock
 from crossfade.backlog import Backlog
 from crossfade.core.breaker import Breaker, BreakerPolicy, BreakerState, Outcome, StateChange, Step
-from crossfade.core.event import Event, Head
+from crossfade.core.event import Event, Head, Position
 from crossfade.core.outbox import Outbox
 from crossfade.core.telemetry import SinkWindow
 from crossfade.errors import (
@@ -28,9 +28,9 @@ from crossfade.errors import (
 from crossfade.ports import Clock, IngestResult, Journal
 from crossfade.relay_pace import Pace
 from crossfade.relay_stats import SinkStats
-from crossfade.settings import BreakerSettings, RelaySettings
+from crossfade.settings import RelaySettings
 
-__all__ = ["Deliver", "Relay", "SendHeads", "breaker_policy"]
+__all__ = ["Deliver", "Relay", "SendHeads"]
 
 _log = logging.getLogger("crossfade.relay")
 
@@ -40,25 +40,6 @@ SendHeads = Callable[[Sequence[Head]], Awaitable[None]]
 HEADS_PER_CALL = 5_000
 _JOURNAL_PAUSE_S = 1.0
 _CONFLICTS_LOGGED = 20
-
-
-def breaker_policy(settings: BreakerSettings, timeout_s: float) -> BreakerPolicy:
-    """The breaker's policy from the settings; ``timeout_s`` is the relay's own time-out."""
-    return BreakerPolicy(
-        failure_rate=settings.failure_rate,
-        window_ms=round(settings.window_s * 1_000),
-        sub_windows=settings.sub_windows,
-        minimum_calls=settings.minimum_calls,
-        slow_call_ms=settings.slow_call_ms,
-        slow_rate=settings.slow_rate,
-        consecutive_unreachable=settings.consecutive_connection_failures,
-        unreachable_window_ms=round(settings.connection_window_s * 1_000),
-        open_ms=round(settings.open_s * 1_000),
-        open_max_ms=round(settings.open_max_s * 1_000),
-        half_open_ms=round(settings.half_open_s * 1_000),
-        # The relay gives a call up by itself; this is the breaker's own safety net.
-        call_ms=round(timeout_s * 2_000) + 1_000,
-    )
 
 
 class Relay:
@@ -106,6 +87,7 @@ class Relay:
         self._breaker = Breaker(policy=policy)
         self._backlog = Backlog(journal, sink)
         self._work: deque[list[Event]] = deque()
+        self._again: set[Position] = set()
         self._stats = SinkStats(policy.slow_call_ms)
         self._failures = 0
         self._heads_at_ms = 0
@@ -165,6 +147,14 @@ class Relay:
         """Set the breaker by hand; see ``Breaker.set_mode``."""
         self._take(self._breaker.set_mode(mode, self._clock.monotonic_ms(), reason))
         self._nudge.set()
+
+    def again(self, event: Event) -> None:
+        """Give a parked event once more, out of its order: the sink has what came after it."""
+        if event.position not in self._again:
+            self._again.add(event.position)
+            self._journal.unpark(self.sink, event, taken=False)
+            self._work.append([event])
+            self._wake.set()
 
     def window(self) -> SinkWindow:
         """Counters since the last call."""
@@ -325,6 +315,7 @@ class Relay:
             self._work.popleft()
             event = batch[0]
             _log.error("%s: parked %s (id %s): %s", self.sink, event.position, event.id, error)
+            self._again.discard(event.position)
             self._journal.park(self.sink, event, str(error))
             if self._pace is not None:
                 self._pace.stepped_over(1)
@@ -336,6 +327,9 @@ class Relay:
             stream_id = self._journal.stream_id(event.stream)
             if stream_id is not None:
                 cursors[stream_id] = event.sequence + 1
+            if self._again and event.position in self._again:
+                self._again.discard(event.position)
+                self._journal.unpark(self.sink, event, taken=True)
         self._journal.advance(self.sink, cursors)
         self._progress.set()
 

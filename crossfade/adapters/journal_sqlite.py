@@ -182,6 +182,16 @@ class Journal:
             row = (sink, stream_id, event.sequence, reason[:1_000], self._clock.now_us())
             self._writer.note(sink, {stream_id: next_}, [row])
 
+    def unpark(self, sink: str, event: Event, *, taken: bool) -> None:
+        """A parked event is given again (it is counted no more, and stays written down), or
+        ``taken`` by its sink after all.
+        """
+        stream_id = self._books.stream_id(event.stream)
+        if not taken:
+            self._books.parked[sink] -= 1
+        elif self._writer is not None and stream_id is not None:
+            self._writer.note(sink, {}, unparked=[(sink, stream_id, event.sequence)])
+
     async def flush(self) -> None:
         """Return when every cursor so far is durable.
 

@@ -65,7 +65,7 @@ class GroupWriter:
         self._condition = threading.Condition()
         self._requests: deque[Request] = deque()
         self._pending = 0
-        self._upkeep = Upkeep({}, [])
+        self._upkeep = Upkeep({}, [], [])
         self._stopping = False
         # Of the thread alone:
         self._group: list[Request] = []
@@ -91,12 +91,16 @@ class GroupWriter:
         sink: str,
         cursors: Mapping[int, int],
         parked: Sequence[tuple[str, int, int, str, int]] = (),
+        unparked: Sequence[tuple[str, int, int]] = (),
     ) -> None:
         """Write cursors and parked events soon, in one transaction."""
         with self._condition:
+            known = self._upkeep.cursors
             for stream_id, next_ in cursors.items():
-                self._upkeep.cursors[sink, stream_id] = next_
+                # An event that was parked and is taken after all lies far behind.
+                known[sink, stream_id] = max(next_, known.get((sink, stream_id), 0))
             self._upkeep.parked.extend(parked)
+            self._upkeep.unparked.extend(unparked)
             self._condition.notify()
 
     def stop(self) -> None:
@@ -146,7 +150,9 @@ class GroupWriter:
             self._failures += 1
             with self._condition:
                 self._upkeep = Upkeep(
-                    upkeep.cursors | self._upkeep.cursors, upkeep.parked + self._upkeep.parked
+                    upkeep.cursors | self._upkeep.cursors,
+                    upkeep.parked + self._upkeep.parked,
+                    upkeep.unparked + self._upkeep.unparked,
                 )
             fault = error
             self._post(lambda: self._sponsor.failed(group, fault))
@@ -209,7 +215,7 @@ class GroupWriter:
                 group.append(request)
                 events += len(request.drafts)
             self._pending -= events
-            upkeep, self._upkeep = self._upkeep, Upkeep({}, [])
+            upkeep, self._upkeep = self._upkeep, Upkeep({}, [], [])
             return group, upkeep, self._stopping and not self._requests
 
     def _post(self, call: Callable[[], None]) -> None:

@@ -28,13 +28,16 @@ _INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Upkeep(NamedTuple):
-    """Cursors (everything below is done) and parked events, to be written with the next group."""
+    """Cursors (everything below is done), parked events, and events (sink, stream, sequence) that
+    are parked no more; to be written with the next group.
+    """
 
     cursors: dict[tuple[str, int], int]
     parked: list[tuple[str, int, int, str, int]]
+    unparked: list[tuple[str, int, int]]
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.parked)
+        return bool(self.cursors or self.parked or self.unparked)
 
 
 class Snapshot(NamedTuple):
@@ -307,6 +310,10 @@ class _Group:
                     "UPDATE routes SET last = ? WHERE sink = ? AND stream_id = ? AND last IS NULL",
                     (change.close, sink, stream_id),
                 )
+        many(
+            "DELETE FROM parked WHERE sink = ? AND stream_id = ? AND sequence = ?",
+            upkeep.unparked,
+        )
         many("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?)", upkeep.parked)
         many(
             "INSERT INTO cursors VALUES (?, ?, ?) "
