@@ -85,13 +85,15 @@ def build(
                 allow_origins=["*"],
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["content-range"],
+                expose_headers=["content-range", "content-location", "preference-applied"],
             ),
             Middleware(FaultMiddleware, faults=faults, closing=shared.closing),
         ],
         routes=[
-            Route("/rest/v1/rpc/{function}", rest.rpc, methods=["GET", "POST"]),
-            Route("/rest/v1/{table}", rest.table, methods=["GET"]),
+            Route("/rest/v1/rpc/{function}", rest.rpc, methods=["GET", "HEAD", "POST"]),
+            Route(
+                "/rest/v1/{table}", rest.table, methods=["GET", "HEAD", "POST", "PATCH", "DELETE"]
+            ),
             WebSocketRoute("/realtime/v1/websocket", websocket),
             Route("/realtime/v1/api/broadcast", broadcasts.batch, methods=["POST"]),
             Route(

@@ -1,7 +1,7 @@
-"""The part of PostgREST that Crossfade needs: function calls and simple selects of ``public``."""
+"""The part of PostgREST that Crossfade and its neighbours need: ``/rest/v1`` over ``public``."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -9,44 +9,18 @@ from psycopg import AsyncConnection, sql
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crossfade.local.supabase import rest_sql
 from crossfade.local.supabase.database import DatabaseGone, NoConnectionFree, Pool, acting_as
-from crossfade.local.supabase.gateway import Gateway, Identity, Refusal
+from crossfade.local.supabase.gateway import Gateway, Refusal
+from crossfade.local.supabase.rest_catalog import Catalog, Function
 from crossfade.local.supabase.rest_errors import pgrst, refusal
-from crossfade.local.supabase.rest_select import build_select
+from crossfade.local.supabase.rest_request import JSON, Asked, answer_rows, read_request
+from crossfade.local.supabase.rest_syntax import Query, not_built, parse_query
+from crossfade.local.supabase.rest_write import build_delete, build_insert, build_update
 
-__all__ = ["MAX_BODY_BYTES", "MAX_ROWS", "Rest"]
+__all__ = ["Rest"]
 
-MAX_ROWS = 1_000
-"""Where the hosted API silently cuts an unbounded select."""
-MAX_BODY_BYTES = 32_000_000
-"""The stand-in's own limit of a request's body; above it 413."""
-
-_FUNCTIONS = """
-select p.proname, coalesce(p.proargnames[1:p.pronargs], '{}'),
-       array(select format_type(t.oid, null)
-             from unnest(p.proargtypes) with ordinality as a(oid, place)
-             join pg_type t using (oid) order by a.place),
-       p.pronargdefaults, p.proretset, p.prorettype = 'void'::regtype,
-       t.typtype = 'c' or p.prorettype = 'record'::regtype
-from pg_proc p
-join pg_type t on t.oid = p.prorettype
-where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    name: str
-    arguments: tuple[tuple[str, str], ...]
-    defaults: int
-    is_set: bool
-    is_void: bool
-    is_row: bool
-
-    def fits(self, given: set[str]) -> bool:
-        names = [name for name, _ in self.arguments]
-        required = names[: len(names) - self.defaults]
-        return all(names) and given <= set(names) and given >= set(required)
+_Handler = Callable[[Request, Asked, AsyncConnection], Awaitable[Response]]
 
 
 class Rest:
@@ -55,159 +29,186 @@ class Rest:
     def __init__(self, gateway: Gateway, pool: Pool) -> None:
         self._gateway = gateway
         self._pool = pool
-        self._functions: list[_Function] = []
+        self._catalog = Catalog()
 
     async def rpc(self, request: Request) -> Response:
-        """``POST`` or ``GET /rest/v1/rpc/<function>``."""
+        """``POST``, ``GET`` or ``HEAD /rest/v1/rpc/<function>``."""
         return await self._answer(request, self._call)
 
     async def table(self, request: Request) -> Response:
-        """``GET /rest/v1/<table>``."""
-        return await self._answer(request, self._select)
+        """``/rest/v1/<table>``: ``GET``, ``HEAD``, ``POST``, ``PATCH``, ``DELETE``."""
+        reads = request.method in ("GET", "HEAD")
+        return await self._answer(request, self._select if reads else self._write)
 
-    async def _answer(self, request: Request, handle: Any) -> Response:
+    async def _answer(self, request: Request, handle: _Handler) -> Response:
         role = "anon"
         try:
             identity = self._gateway.identify(request.headers, request.query_params)
             role = identity.role
-            schema = request.headers.get(
-                "accept-profile" if request.method == "GET" else "content-profile", "public"
-            )
-            if schema not in ("public", "graphql_public"):
-                raise pgrst(
-                    406,
-                    "PGRST106",
-                    f"Invalid schema: {schema}",
-                    hint="Only the following schemas are exposed: public, graphql_public",
-                )
-            body = await _body(request)
+            asked = await read_request(request, identity)
             async with self._pool.connection() as connection:
-                response: Response = await handle(request, identity, body, connection)
-                return response
+                return await handle(request, asked, connection)
         except Refusal as refused:
             return refused.response()
         except (psycopg.Error, DatabaseGone, NoConnectionFree) as error:
             return refusal(error, role).response()
 
-    async def _call(
-        self, request: Request, identity: Identity, body: bytes, connection: AsyncConnection
-    ) -> Response:
-        name = request.path_params["function"]
-        if request.method == "GET":
-            given = {key: value for key, value in request.query_params.items() if key != "apikey"}
-            text = json.dumps(given)
-        else:
-            given, text = _object(body)
-        function = await self._find(connection, name, set(given))
-        call = _call_of(function, [pair for pair in function.arguments if pair[0] in given])
-        async with acting_as(
-            connection,
-            identity,
-            read_only=request.method == "GET",
-            settings={"request.method": request.method, "request.path": request.url.path},
-        ):
-            cursor = await connection.execute(call, (text,))
-            row = await cursor.fetchone()
-        if function.is_void:
-            return Response(status_code=204)
-        content = "null" if row is None or row[0] is None else str(row[0])
-        return Response(content, media_type="application/json; charset=utf-8")
-
-    async def _find(self, connection: AsyncConnection, name: str, given: set[str]) -> _Function:
-        for fresh in (False, True):
-            if fresh or not self._functions:
-                await self._load(connection)
-            for function in self._functions:
-                if function.name == name and function.fits(given):
-                    return function
-        arguments = ", ".join(sorted(given))
-        wanted = f"public.{name}({arguments})" if given else f"public.{name}"
-        what = f"with parameters {arguments}" if given else "without parameters"
-        raise pgrst(
-            404,
-            "PGRST202",
-            f"Could not find the function {wanted} in the schema cache",
-            details=f"Searched for the function public.{name} {what}, but no matches were found "
-            "in the schema cache.",
-        )
-
-    async def _load(self, connection: AsyncConnection) -> None:
-        cursor = await connection.execute(_FUNCTIONS)
-        self._functions = [
-            _Function(name, tuple(zip(names, types, strict=False)), defaults, *flags)
-            for name, names, types, defaults, *flags in await cursor.fetchall()
-        ]
-
     async def _select(
-        self, request: Request, identity: Identity, body: bytes, connection: AsyncConnection
+        self, request: Request, asked: Asked, connection: AsyncConnection
     ) -> Response:
-        query, offset = build_select(
-            request.path_params["table"], request.query_params.multi_items(), MAX_ROWS
+        table = await self._catalog.table(connection, request.path_params["table"])
+        query = parse_query(request.query_params.multi_items())
+        source = sql.SQL("public.{} as {}").format(
+            sql.Identifier(table.name), sql.Identifier(table.name)
         )
-        async with acting_as(connection, identity, read_only=True):
-            cursor = await connection.execute(query)
-            row = await cursor.fetchone()
-        content, count = (str(row[0]), int(row[1])) if row else ("[]", 0)
-        span = f"{offset}-{offset + count - 1}" if count else "*"
-        return Response(
-            content,
-            media_type="application/json; charset=utf-8",
-            headers={"content-range": f"{span}/*"},
+        limit, offset = asked.bounds(query)
+        statement = _read(source, table.name, query, asked, limit, offset)
+        async with acting_as(connection, asked.identity, read_only=True, settings=_names(request)):
+            row = await _one(connection, statement)
+        return _rows(asked, row, offset)
+
+    async def _write(self, request: Request, asked: Asked, connection: AsyncConnection) -> Response:
+        table = await self._catalog.table(connection, request.path_params["table"])
+        query = parse_query(request.query_params.multi_items())
+        if request.method == "POST":
+            statement = build_insert(table, query, asked)
+        elif request.method == "PATCH":
+            statement = build_update(table, query, asked)
+        else:
+            statement = build_delete(table, query, asked)
+        done = 201 if request.method == "POST" else 200 if asked.represents else 204
+        async with acting_as(connection, asked.identity, settings=_names(request)):
+            row = ("[]", 0, None) if statement is None else await _one(connection, statement)
+            content, count = str(row[0]), int(row[1])
+            # Inside of the transaction: a refusal undoes it.
+            total = count if asked.counts else None
+            shown = content if asked.represents else "[]"
+            if not asked.represents and not asked.single:
+                headers = {"content-range": f"*/{'*' if total is None else total}"}
+                return Response(status_code=done, headers=headers)
+            return answer_rows(asked, shown, count, offset=0, total=total, status=done)
+
+    async def _call(self, request: Request, asked: Asked, connection: AsyncConnection) -> Response:
+        name = request.path_params["function"]
+        pairs = request.query_params.multi_items()
+        reads = request.method != "POST"
+        if reads:
+            given: dict[str, Any] = {key: value for key, value in pairs if key != "apikey"}
+            known = {key for key in given if key not in ("select", "order", "limit", "offset")}
+            function = await self._catalog.function(connection, name, known, query=True)
+        else:
+            given = asked.value() if asked.body else {}
+            if not isinstance(given, dict):
+                raise pgrst(400, "PGRST102", "Empty or invalid json")
+            function = await self._catalog.function(connection, name, set(given), query=False)
+        arguments = [pair for pair in function.arguments if pair[0] in given]
+        called, source = _called(function, arguments, given if reads else None, asked.body)
+        rest = [(k, v) for k, v in pairs if not (reads and k in dict(function.arguments))]
+        query = parse_query(rest)
+        settings = _names(request)
+        if not (function.is_set or function.is_row):
+            if query.where or query.select or query.order or query.limit is not None:
+                raise not_built("filters on a function that returns one value")
+            single = sql.SQL("select to_json({})::text from {}").format(called, source)
+            async with acting_as(connection, asked.identity, read_only=reads, settings=settings):
+                row = await _one(connection, single)
+            if function.is_void:
+                return Response(status_code=204)
+            content = "null" if row[0] is None else str(row[0])
+            return Response(content if request.method != "HEAD" else "", media_type=JSON)
+        limit, offset = asked.bounds(query)
+        rows = sql.SQL("{} cross join lateral {} as {}").format(
+            source, called, sql.Identifier(function.name)
         )
+        statement = _read(rows, function.name, query, asked, limit, offset, function)
+        async with acting_as(connection, asked.identity, read_only=reads, settings=settings):
+            row = await _one(connection, statement)
+        if not function.is_set and not asked.single:
+            content = "null" if not row[1] else str(row[0]).strip()[1:-1]
+            return Response(content if request.method != "HEAD" else "", media_type=JSON)
+        return _rows(asked, row, offset)
 
 
-def _call_of(function: _Function, arguments: list[tuple[str, str]]) -> sql.Composed:
-    """The call, with the arguments taken from one JSON object as PostgREST does."""
-    called = sql.SQL("public.{}({})").format(
-        sql.Identifier(function.name),
-        sql.SQL(", ").join(
-            sql.SQL("{} => b.{}").format(sql.Identifier(name), sql.Identifier(name))
+def _read(
+    source: sql.Composable,
+    name: str,
+    query: Query,
+    asked: Asked,
+    limit: int,
+    offset: int,
+    function: Function | None = None,
+) -> sql.Composable:
+    """A statement that answers the rows as JSON, their number and, if wanted, that of all."""
+    where = rest_sql.conditions(query.where, name)
+    if function is not None and not function.is_row and query.select is None:
+        # A set of plain values: an array of them, not of objects.
+        chosen: sql.Composable = sql.SQL("{} as value").format(sql.Identifier(name))
+        answered = sql.SQL("coalesce(json_agg(r.value), '[]')::text, count(*)")
+    else:
+        chosen = rest_sql.columns(query.select, name)
+        answered = sql.SQL("coalesce(json_agg(r), '[]')::text, count(*)")
+    rows = sql.SQL("select {} from {}{}{}{}").format(
+        chosen,
+        source,
+        where,
+        rest_sql.ordering(query.order, name),
+        rest_sql.page(limit, offset),
+    )
+    total: sql.Composable = sql.SQL("null")
+    if asked.counts:
+        total = sql.SQL("(select count(*) from {}{})").format(source, where)
+    return sql.SQL("select {}, {} from ({}) r").format(answered, total, rows)
+
+
+def _called(
+    function: Function, arguments: list[tuple[str, str]], query: dict[str, Any] | None, body: str
+) -> tuple[sql.Composable, sql.Composable]:
+    """The call and what it takes its arguments from: one JSON object as in PostgREST, or the
+    texts of a query string. The types come from the catalogue."""
+    if query is not None:
+        values = [
+            sql.SQL("{} => {}::").format(sql.Identifier(name), sql.Literal(query[name]))
+            + sql.SQL(kind)
+            for name, kind in arguments
+        ]
+        source: sql.Composable = sql.SQL("(select 1) as pgrst_body")
+    else:
+        values = [
+            sql.SQL("{} => {}").format(sql.Identifier(name), sql.Identifier("pgrst_body", name))
             for name, _ in arguments
+        ]
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} ").format(sql.Identifier(name)) + sql.SQL(kind) for name, kind in arguments
+        )
+        source = (
+            sql.SQL("json_to_record({}::json) as pgrst_body({})").format(
+                sql.Literal(body or "{}"), columns
+            )
+            if arguments
+            else sql.SQL("(select 1) as pgrst_body")
+        )
+    call = sql.SQL("public.{}({})").format(
+        sql.Identifier(function.name), sql.SQL(", ").join(values)
+    )
+    return call, source
+
+
+def _rows(asked: Asked, row: tuple[Any, ...], offset: int) -> Response:
+    total = None if row[2] is None else int(row[2])
+    return answer_rows(asked, str(row[0]), int(row[1]), offset=offset, total=total, status=200)
+
+
+def _names(request: Request) -> dict[str, str]:
+    return {
+        "request.method": request.method,
+        "request.path": request.url.path,
+        "request.headers": json.dumps(
+            {k: v for k, v in request.headers.items() if k not in ("apikey", "authorization")}
         ),
-    )
-    columns = sql.SQL(", ").join(
-        # The type comes from the catalogue.
-        sql.SQL("{} " + kind).format(sql.Identifier(name))
-        for name, kind in arguments
-    )
-    source = (
-        sql.SQL("json_to_record(p.body) as b({})").format(columns)
-        if arguments
-        else sql.SQL("(select 1) as b")
-    )
-    payload = sql.SQL("(select %s::json as body) as p cross join lateral {}").format(source)
-    if function.is_set or function.is_row:
-        rows = sql.SQL(
-            "select to_json(r)::text as one from {payload} cross join lateral {called} as r "
-            "limit {n}"
-        ).format(payload=payload, called=called, n=sql.Literal(MAX_ROWS))
-        if function.is_set:
-            return sql.SQL(
-                "select '[' || coalesce(string_agg(one, ','), '') || ']' from ({}) s"
-            ).format(rows)
-        return rows
-    return sql.SQL("select to_json({called})::text from {payload}").format(
-        called=called, payload=payload
-    )
+    }
 
 
-async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise Refusal(413, {"message": "Request size limit exceeded"})
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _object(body: bytes) -> tuple[dict[str, Any], str]:
-    """The arguments of a call, and their text, which the database gets unchanged."""
-    try:
-        text = body.decode() or "{}"
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise pgrst(400, "PGRST102", "Empty or invalid json")
-    return value, text
+async def _one(connection: AsyncConnection, statement: sql.Composable) -> tuple[Any, ...]:
+    cursor = await connection.execute(sql.Composed([statement]))
+    row: tuple[Any, ...] | None = await cursor.fetchone()
+    return ("[]", 0, None) if row is None else row

@@ -2,62 +2,7 @@ import psycopg
 import pytest
 
 from crossfade.local.supabase.database import DatabaseGone, NoConnectionFree
-from crossfade.local.supabase.gateway import Refusal
 from crossfade.local.supabase.rest_errors import refusal
-from crossfade.local.supabase.rest_select import build_select
-
-
-def sql(query: list[tuple[str, str]]) -> str:
-    return build_select("t", query, 1_000)[0].as_string()
-
-
-def test_a_select_is_cut_at_the_limit() -> None:
-    assert 'from public."t" limit 1000 offset 0' in sql([])
-    assert "limit 1000 offset 7" in sql([("limit", "5000"), ("offset", "7")])
-    assert "limit 3 " in sql([("limit", "3")])
-
-
-def test_filters_and_order() -> None:
-    text = sql(
-        [
-            ("select", "a,b"),
-            ("a", "eq.1'; drop table t; --"),
-            ("b", "in.(x,y)"),
-            ("c", "is.null"),
-            ("order", "a.desc.nullslast,b"),
-            ("apikey", "k"),
-        ]
-    )
-    assert (
-        'select "a", "b" from public."t" where "a" = \'1\'\'; drop table t; --\' '
-        "and \"b\" in ('x', 'y') and \"c\" is null "
-        'order by "a" desc nulls last, "b" asc' in text
-    )
-
-
-@pytest.mark.parametrize(
-    "pair",
-    [
-        ("a", "like.x"),
-        ("or", "(a.eq.1,b.eq.2)"),
-        ("select", "a,b(*)"),
-        ("select", "count()"),
-        ("order", "a.sideways"),
-        ("a", "is.sometimes"),
-        ("a", "in.x"),
-    ],
-)
-def test_what_the_real_one_knows_more_is_501(pair: tuple[str, str]) -> None:
-    with pytest.raises(Refusal) as raised:
-        sql([pair])
-    assert raised.value.status == 501
-
-
-@pytest.mark.parametrize("pair", [("limit", "x"), ("offset", "-1")])
-def test_nonsense_is_400(pair: tuple[str, str]) -> None:
-    with pytest.raises(Refusal) as raised:
-        sql([pair])
-    assert (raised.value.status, raised.value.body["code"]) == (400, "PGRST100")
 
 
 @pytest.mark.parametrize(
