@@ -84,6 +84,23 @@ class SupabaseProject(SupabaseEventStore):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _not_understood("crossfade_facts_v1", error) from error
 
+    async def digest_count(self, stream: Stream, last: int) -> int:
+        """How many digests of one event each the project answers for sequences 1 to ``last``.
+
+        Raises ``StoreUnavailable`` or ``StoreRejected`` as ``ingest`` does.
+        """
+        answer = await self._call(
+            "crossfade_digests_v1", {"ranges": [[*stream, 1, last]], "block": 1}
+        )
+        return len(answer) if isinstance(answer, list) else 0
+
+    async def forget_canary(self) -> int:
+        """Remove everything of the source ``crossfade-doctor``; how many events that were.
+
+        Raises ``StoreUnavailable`` or ``StoreRejected`` as ``ingest`` does.
+        """
+        return int(await self._call("crossfade_forget_canary_v1", {}))
+
     async def retain(
         self, floors: Sequence[tuple[Stream, int]], before_us: int, *, at_most: int = 10_000
     ) -> Retained:

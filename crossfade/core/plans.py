@@ -45,9 +45,11 @@ PLANS = {
         PlanLimits("pro-no-cap", 2_500, 3_000_000, 10_000, 2_500),
         PlanLimits("team", 2_500, 3_000_000, 10_000, 2_500),
         PlanLimits("enterprise", 2_500, 3_000_000, 10_000, 2_500),
+        PlanLimits("self-hosted", 100, 3_000_000, 200, 100),
     )
 }
-"""By name. ``enterprise`` has at least these; the contract says the rest."""
+"""By name. ``enterprise`` has at least these; the contract says the rest. ``self-hosted`` are the
+server's own defaults (``TENANT_MAX_EVENTS_PER_SECOND`` and so on in its environment)."""
 
 
 def plan_named(name: str) -> PlanLimits:

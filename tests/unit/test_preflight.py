@@ -1,19 +1,15 @@
-"""Each check says what is wrong and what to do, and none of them raises."""
+"""The gate before a stage: the doctor's checks, the instances and the flags."""
 
-import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from crossfade import preflight as gate
 from crossfade.adapters.control import ControlClient
-from crossfade.adapters.journal_schema import create
-from crossfade.adapters.supabase import Health, SupabaseEventStore
+from crossfade.core.finding import Finding, Level
 from crossfade.core.verdict import Measurement, Verdict, worst
-from crossfade.errors import ControlUnavailable, StoreUnreachable
+from crossfade.doctor import CHECKS, Examination
+from crossfade.errors import ControlUnavailable
 from crossfade.preflight import preflight
 from crossfade.settings import Settings
 
@@ -23,7 +19,12 @@ def instance(role: str, *, version: int = 3, live: bool = True) -> dict[str, Any
 
 
 def status(*instances: dict[str, Any], kill: bool = False) -> dict[str, Any]:
-    return {"flags": {"version": 3, "kill": kill}, "instances": list(instances)}
+    rollout = {"stage": 1, "stages": [{"percent": {"*": 10}}, {"percent": {"*": 20, "debug": 50}}]}
+    return {
+        "flags": {"version": 3, "kill": kill},
+        "instances": list(instances),
+        "rollout": rollout,
+    }
 
 
 ALIVE = status(instance("publisher"), instance("subscriber"), instance("tap"))
@@ -39,106 +40,74 @@ class FakeControl:
         return self.answer
 
 
-@pytest.fixture
-async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
-    """A hub that listens, a journal, and Supabase's address."""
-    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
-        create(connection)
-        connection.commit()
+class FakeDoctor:
+    """Finds everything green but what it is told."""
 
-    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-        await writer.wait_closed()
+    def __init__(self) -> None:
+        self.asked: list[tuple[Examination, list[str]]] = []
+        self.found: dict[str, Finding] = {}
 
-    hub = await asyncio.start_server(greet, "127.0.0.1", 0)
-    port = hub.sockets[0].getsockname()[1]
-    yield Settings.model_validate(
-        {
-            "journal": {"path": tmp_path / "journal.db"},
-            "websocket": {"url": f"ws://127.0.0.1:{port}"},
-            "supabase": {"url": "http://127.0.0.1:1", "service_role_key": "service-secret"},
-        }
-    )
-    hub.close()
-    await hub.wait_closed()
+    async def __call__(self, what: Examination, names: Any) -> list[Finding]:
+        self.asked.append((what, list(names)))
+        fine = {name: Finding(name=name, level=Level.GREEN, detail="fine") for name in names}
+        return list({**fine, **self.found}.values())
 
 
 @pytest.fixture(autouse=True)
-def health(monkeypatch: pytest.MonkeyPatch) -> Callable[[Health | Exception], None]:
-    def answer(value: Health | Exception) -> None:
-        async def found(self: SupabaseEventStore) -> Health:
-            if isinstance(value, Exception):
-                raise value
-            return value
-
-        monkeypatch.setattr(SupabaseEventStore, "health", found)
-
-    answer(Health("20260101", "now", True, 5))
-    return answer
+def doctor(monkeypatch: pytest.MonkeyPatch) -> FakeDoctor:
+    made = FakeDoctor()
+    monkeypatch.setattr(gate, "examine", made)
+    return made
 
 
-async def checked(
-    settings: Settings, answer: dict[str, Any] | Exception = ALIVE
-) -> dict[str, Measurement]:
+async def checked(answer: dict[str, Any] | Exception = ALIVE) -> dict[str, Measurement]:
     control = cast(ControlClient, FakeControl(answer))
-    return {one.name: one for one in await preflight(settings, control)}
+    return {one.name: one for one in await preflight(Settings(), control)}
 
 
-async def test_everything_is_fine(settings: Settings) -> None:
-    found = await checked(settings)
-    assert list(found) == [
-        "control", "websocket", "supabase", "journal", "live_publishers", "live_subscribers",
-        "flags",
-    ]  # fmt: skip
+async def test_everything_is_fine(doctor: FakeDoctor) -> None:
+    found = await checked()
+    assert list(found) == [*gate.CHECKS, "live_publishers", "live_subscribers", "flags"]
     assert worst(one.verdict for one in found.values()) is Verdict.PASS
-
-
-async def test_no_control_server(settings: Settings) -> None:
-    found = await checked(settings, ControlUnavailable("no answer within 5 s"))
-    assert found["control"].verdict is Verdict.ERROR
-    assert found["control"].detail == "no answer within 5 s"
-    assert found["supabase"].verdict is Verdict.PASS
-
-
-async def test_no_hub(settings: Settings, unused_tcp_port: int) -> None:
-    url = f"ws://127.0.0.1:{unused_tcp_port}"
-    hub = settings.websocket.model_copy(update={"url": url})
-    found = await checked(settings.model_copy(update={"websocket": hub}))
-    assert found["websocket"].verdict is Verdict.FAIL
-    assert f"{url} does not listen" in found["websocket"].detail
+    ((what, names),) = doctor.asked
+    assert set(names) <= set(CHECKS), "each is one of the doctor's"
+    assert (what.percent, what.status) == (50, ALIVE)
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("finding", "verdict", "detail"),
     [
-        (StoreUnreachable("crossfade_health_v1: no answer in 5 s"), "no answer"),
-        (Health("20260101", "now", False, 5), "no partition for today"),
+        (Finding(name="keys", level=Level.AMBER, detail="d", action="a"), Verdict.PASS, "d"),
+        (Finding(name="keys", level=Level.RED, detail="d", action="a"), Verdict.FAIL, "d: a"),
+        (
+            Finding(name="keys", level=Level.RED, detail="d", action="a", broken=True),
+            Verdict.ERROR,
+            "d: a",
+        ),
     ],
 )
-async def test_supabase(
-    settings: Settings,
-    health: Callable[[Health | Exception], None],
-    answer: Health | Exception,
-    words: str,
+async def test_what_the_doctor_finds_is_what_the_gate_says(
+    doctor: FakeDoctor, finding: Finding, verdict: Verdict, detail: str
 ) -> None:
-    health(answer)
-    found = (await checked(settings))["supabase"]
-    assert found.verdict is Verdict.FAIL
-    assert words in found.detail
-    assert "service-secret" not in found.detail
+    doctor.found = {"keys": finding}
+    found = await checked()
+    assert (found["keys"].verdict, found["keys"].detail) == (verdict, detail)
+    assert worst(one.verdict for one in found.values()) is verdict
 
 
-async def test_no_supabase_is_named(settings: Settings) -> None:
-    section = settings.supabase.model_copy(update={"url": ""})
-    found = await checked(settings.model_copy(update={"supabase": section}))
-    assert "supabase.url" in found["supabase"].detail
+async def test_no_control_server(doctor: FakeDoctor) -> None:
+    found = await checked(ControlUnavailable("no answer within 5 s"))
+    assert found["control"].verdict is Verdict.ERROR
+    assert found["control"].detail == "no answer within 5 s"
+    assert found["project"].verdict is Verdict.PASS, "the others are looked at all the same"
+    assert "flags" not in found
+    ((_, names),) = doctor.asked
+    assert not {"control", "quota"} & set(names), "they would ask the control server again"
 
 
-async def test_no_journal(settings: Settings, tmp_path: Path) -> None:
-    section = settings.journal.model_copy(update={"path": tmp_path / "none.db"})
-    found = (await checked(settings.model_copy(update={"journal": section})))["journal"]
-    assert found.verdict is Verdict.FAIL
-    assert "none.db" in found.detail
+async def test_before_any_rollout_the_whole_way_is_looked_at(doctor: FakeDoctor) -> None:
+    await checked({**ALIVE, "rollout": None})
+    assert doctor.asked[0][0].percent == 100
 
 
 @pytest.mark.parametrize(
@@ -162,9 +131,7 @@ async def test_no_journal(settings: Settings, tmp_path: Path) -> None:
         ),
     ],
 )
-async def test_instances(
-    settings: Settings, answer: dict[str, Any], failed: str, words: str
-) -> None:
-    found = await checked(settings, answer)
+async def test_instances(answer: dict[str, Any], failed: str, words: str) -> None:
+    found = await checked(answer)
     assert [name for name, one in found.items() if one.verdict is not Verdict.PASS] == [failed]
     assert words in found[failed].detail

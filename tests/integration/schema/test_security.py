@@ -27,6 +27,7 @@ RULES = {
     "public.crossfade_health_v1": SERVER,
     "public.crossfade_facts_v1": SERVER,
     "public.crossfade_retain_v1": SERVER,
+    "public.crossfade_forget_canary_v1": SERVER,
     "public.crossfade_extents_v1": SERVER,
     "public.crossfade_changes_v1": SERVER,
     "public.crossfade_scrub_v1": SERVER,

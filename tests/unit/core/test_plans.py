@@ -36,6 +36,7 @@ def test_the_plans_of_supabase() -> None:
         "pro-no-cap": (2_500, 3_000_000, 10_000),
         "team": (2_500, 3_000_000, 10_000),
         "enterprise": (2_500, 3_000_000, 10_000),
+        "self-hosted": (100, 3_000_000, 200),
     }
     assert {p.channels_per_connection for p in PLANS.values()} == {100}
     assert all(plan_named(name) is plan for name, plan in PLANS.items())

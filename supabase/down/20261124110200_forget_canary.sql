@@ -1,0 +1,1 @@
+drop function if exists public.crossfade_forget_canary_v1();
