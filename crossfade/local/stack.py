@@ -144,7 +144,7 @@ class Stack:
 
     async def _start(self, supervisor: Supervisor, services: Services) -> None:
         if self._base.supabase.url:
-            await check_project(self.settings.supabase)
+            await check_project(self.settings)
         # Deploying waits for the server by itself: both at once saves its imports' seconds.
         work = [asyncio.create_task(supervisor.start())]
         if {"prefect", "worker"}.isdisjoint(self._without):

@@ -175,9 +175,9 @@ def test_a_project_of_ones_own_is_used_instead_of_the_stand_in(
     wrong = {**environment, "SUPABASE_SERVICE_ROLE_KEY": project["anon_key"][:-3] + "xyz"}
     for number, (given, reason) in enumerate(
         [
-            (wrong, "the service role's key is refused"),
+            (wrong, "refuses the service role's key"),
             ({"SUPABASE_URL": project["url"]}, "supabase.anon_key: needed with supabase.url"),
-            ({**environment, "SUPABASE_URL": "http://127.0.0.1:9"}, "no answer"),
+            ({**environment, "SUPABASE_URL": "http://127.0.0.1:9"}, "connection attempts failed"),
         ]
     ):
         refused = Up(tmp_path / f"refused-{number}", environment=given)
