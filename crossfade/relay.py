@@ -323,11 +323,14 @@ class Relay:
 
     def _advance(self, events: Sequence[Event]) -> None:
         cursors: dict[int, int] = {}
-        for event in events:
+        # In order per stream, so its last one is what counts: a look-up each, not per event.
+        last = {(event.topic, event.partition, event.epoch): event for event in events}
+        for event in last.values():
             stream_id = self._journal.stream_id(event.stream)
             if stream_id is not None:
                 cursors[stream_id] = event.sequence + 1
-            if self._again and event.position in self._again:
+        for event in events if self._again else ():
+            if event.position in self._again:
                 self._again.discard(event.position)
                 self._journal.unpark(self.sink, event, taken=True)
         self._journal.advance(self.sink, cursors)

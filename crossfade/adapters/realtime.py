@@ -49,6 +49,9 @@ JOIN_S = 10
 QUEUE_FRAMES = 256
 """Frames that wait while the consumer is behind; above it they are dropped, and fills mend it."""
 LOOK_S = 0.25
+QUICK = 2
+"""So many failures in a row before the pauses grow: whoever is served by Realtime is without
+events until it is given up (``subscriber.connect_failures``), and that must not take a second."""
 SILENT_FROM_THE_START = 10
 """So many times ``deaf_s`` without any head after joining, and the connection is given up."""
 REFUSED_S = 5.0
@@ -176,7 +179,7 @@ class RealtimeTransport:
                 if failures == 1:
                     _log.warning("no connection to Realtime at %s: %s", self._url, why)
                 self._listener.failed(REALTIME, why)
-            longest = self._retry_initial_s * 2 ** min(failures, 16)
+            longest = self._retry_initial_s * 2 ** min(max(0, failures - QUICK), 16)
             await asyncio.sleep(self._uniform(0.0, min(longest, self._retry_max_s)))
 
     async def _attempt(self) -> None:

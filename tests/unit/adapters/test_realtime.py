@@ -183,8 +183,9 @@ async def test_pauses_have_full_jitter_and_grow_to_their_limit() -> None:
             server, Notes(), retry_initial_s=0.1, retry_max_s=1.0, uniform=uniform
         ) as realtime:
             realtime.want(["critical"])
-            await wait_for(lambda: len(asked) >= 6)
-    assert asked[:6] == [(0.0, 0.2), (0.0, 0.4), (0.0, 0.8), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0)]
+            await wait_for(lambda: len(asked) >= 7)
+    assert [high for _, high in asked[:7]] == [0.1, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert not any(low for low, _ in asked)
 
 
 async def test_a_refused_channel_leaves_the_others_alone_and_is_tried_again(
