@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test torture bench lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots
+.PHONY: help demo decisions test torture bench lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots test-supabase-js
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -66,6 +66,14 @@ test-browser: $(DASHBOARD) ## the pages in a real Chromium (which must be instal
 	@$(PLAYWRIGHT)
 	@$(BIN)/pytest tests/browser -n 2 --dist load $(ARGS)
 
+JS_SUITE := tests/supabase_js/node_modules/.package-lock.json
+
+$(JS_SUITE): tests/supabase_js/package-lock.json tests/supabase_js/package.json | $(STAMP)
+	@cd tests/supabase_js && ../../scripts/with-node npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
+
+test-supabase-js: $(JS_SUITE) ## the official JavaScript client against the stand-in
+	@scripts/with-node $(BIN)/python -m tests.supabase_js
+
 bench-browser: $(DASHBOARD) ## the page's load time, long tasks at 1,000 events/s, memory
 	@$(PLAYWRIGHT)
 	@$(BIN)/python -m benchmarks.browser $(ARGS)
@@ -74,5 +82,8 @@ screenshots: $(DASHBOARD) ## take the pictures of docs/screenshots again
 	@$(PLAYWRIGHT)
 	@$(BIN)/python -m tests.browser.screenshots
 
+decisions: $(STAMP) ## simulate the decision rules anew: docs/decisions.md
+	@$(BIN)/python -m benchmarks.decisions --write docs/decisions.md $(ARGS)
+
 clean: ## remove what was built or installed here
-	rm -rf $(VENV) dist build crossfade/_bundle dashboard/node_modules dashboard/client/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build crossfade/_bundle dashboard/node_modules dashboard/client/dist tests/supabase_js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

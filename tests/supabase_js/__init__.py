@@ -1,0 +1,1 @@
+"""The official JavaScript client against the stand-in: ``make test-supabase-js``."""
