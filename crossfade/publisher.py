@@ -241,8 +241,10 @@ class Publisher:
                 settings.journal,
                 source=settings.publisher.source,
                 routing={
-                    "application": lambda topic, partition: has_send,
-                    "websocket": lambda topic, partition: has_hub,
+                    # Once WebSocket is switched off, nothing more is owed to the legacy side;
+                    # what was owed before is still sent.
+                    "application": lambda _topic, _partition: has_send and self._has_legacy,
+                    "websocket": lambda _topic, _partition: has_hub and self._has_legacy,
                     # Asked by the journal's thread; the flags are replaced, never changed.
                     "supabase": lambda topic, partition: self._flags.flags.writes(topic, partition),
                 },
@@ -268,6 +270,10 @@ class Publisher:
             self._reports.start()
             self._exits.push_async_callback(self._reports.close)
         self._open = True
+
+    @property
+    def _has_legacy(self) -> bool:
+        return not self._flags.flags.decommissioned
 
     async def _wire_control(self) -> None:
         flags = self._flags_given

@@ -30,7 +30,9 @@ class SinkStats:
         if error:
             self.last_error = error[:_ERROR_CHARACTERS]
 
-    def take(self, *, owed: int, oldest_owed_ms: float, breaker: str) -> SinkWindow:
+    def take(
+        self, *, owed: int, oldest_owed_ms: float, breaker: str, probes_failed: int
+    ) -> SinkWindow:
         """Everything since the last ``take``."""
         kept = self._kept
         window = SinkWindow(
@@ -42,6 +44,7 @@ class SinkStats:
             owed=owed,
             oldest_owed_ms=oldest_owed_ms,
             breaker=breaker,
+            probes_failed=probes_failed,
             latency_ms=merge((kept.latency_ms, self._latency.take())),
             last_error=self.last_error,
         )

@@ -7,7 +7,16 @@ from prefect.states import Cancelled, Completed, Failed
 
 from tasks.control_plane import Step
 
-__all__ = ["backfilled", "finished", "reported", "rolled_back", "stopped", "validated"]
+__all__ = [
+    "backfilled",
+    "drilled",
+    "ended",
+    "finished",
+    "reported",
+    "rolled_back",
+    "stopped",
+    "validated",
+]
 
 _TAKEN_BACK = ("rolling_back", "rolled_back")
 
@@ -64,3 +73,18 @@ def backfilled(copied: dict[str, Any], result: dict[str, Any]) -> State[Any]:
 def reported(page: str) -> State[Any]:
     """The report is kept; its first line says how things stand."""
     return Completed(message=page.splitlines()[0].lstrip("# "))
+
+
+def drilled(record: dict[str, Any]) -> State[Any]:
+    """What the drill showed; slower than the plan allows is a failed run."""
+    message = (
+        f"{record['points']:g} points were back after {record['back_ms'] / 1e3:.1f} s, forward "
+        f"after {record['forward_ms'] / 1e3:.1f} s"
+    )
+    return Completed(message=message) if record["passed"] else Failed(message=f"slow: {message}")
+
+
+def ended(found: dict[str, Any], dry_run: bool) -> State[Any]:
+    """What the rollout is, or would be."""
+    phase = found["rollout"]["phase"].replace("_", " ")
+    return Completed(message=f"dry run: it would be {phase}" if dry_run else f"it is {phase}")

@@ -163,6 +163,17 @@ class ControlClient:
         body = {"verb": verb, "actor": actor, "stage": stage, "attempt": attempt, **fields}
         return await self._object("POST", "/rollout/commands", body=body)
 
+    async def preview(
+        self, verb: str, *, actor: str, stage: int | None, attempt: int | None, **fields: Any
+    ) -> dict[str, Any]:
+        """What a command would do, without doing it: ``{"rollout", "facts"}``.
+
+        Raises:
+            Refused: the rollout would not allow it now (the message says why).
+        """
+        body = {"verb": verb, "actor": actor, "stage": stage, "attempt": attempt, **fields}
+        return await self._object("POST", "/rollout/preview", body=body)
+
     async def reconciliation(self, result: Mapping[str, Any]) -> str:
         """Store a reconciliation's result and return its hash."""
         answer = await self._object("POST", "/reconciliations", body=dict(result))

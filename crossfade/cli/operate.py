@@ -1,7 +1,6 @@
 """Commands: status, start, approve, reject, rollback, resume, cancel."""
 
 import asyncio
-import getpass
 import sys
 import time
 from collections.abc import Mapping
@@ -13,9 +12,9 @@ import typer
 from rich.live import Live
 
 from crossfade.adapters.control import ControlClient
-from crossfade.cli import history
-from crossfade.cli.calls import call, console, print_json, say
-from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
+from crossfade.cli import finish, history
+from crossfade.cli.calls import actor_of, call, console, current_rollout, name_of, print_json, say
+from crossfade.cli.options import AsOption, JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.status_view import measurements_table, status_view
 from crossfade.errors import ControlDenied, ControlUnavailable, CrossfadeError, Refused, UsageError
 from crossfade.settings import Settings
@@ -25,15 +24,12 @@ __all__ = ["register"]
 INTERRUPTED = 130
 WATCH_S = 1.0
 
-AsOption = Annotated[
-    str | None, typer.Option("--as", help="Your name in the audit log; default: the user's.")
-]
-
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
     for command in (status, start, approve, reject, rollback, resume, cancel):
         app.command()(command)
+    finish.register(app)
     history.register(app)
 
 
@@ -76,7 +72,9 @@ def start(
     """
     found = settings_for(settings, state)
     plan = found.rollout.model_dump(mode="json")
-    rollout = call(found, lambda client: client.start(name or found.rollout.name, plan, _actor(by)))
+    rollout = call(
+        found, lambda client: client.start(name or found.rollout.name, plan, actor_of(by))
+    )
     stages = ", ".join(stage["name"] for stage in rollout["stages"])
     say(as_json, rollout, f"rollout {rollout['name']} ({rollout['id']}) is ready: {stages}")
 
@@ -111,16 +109,16 @@ def approve(
         )
     if not yes:
         console().print(measurements_table(document, f"{stage}, evidence {document['hash'][:12]}"))
-        _confirm(f"approve {stage} as {_name(by)}?")
+        _confirm(f"approve {stage} as {name_of(by)}?")
     rollout = call(
         found,
         lambda client: client.command(
             "approve",
-            actor=_actor(by),
+            actor=actor_of(by),
             stage=waiting["stage"],
             attempt=waiting["attempt"],
             evidence_hash=document["hash"],
-            approver=_name(by),
+            approver=name_of(by),
             comment=comment,
             tickets=tickets,
         ),
@@ -145,7 +143,7 @@ def reject(
         raise UsageError("--comment: say why it is rejected")
     found = settings_for(settings, state)
     waiting, _ = call(found, _waiting)
-    rollout = _command(found, "reject", waiting, by, approver=_name(by), comment=comment)
+    rollout = _command(found, "reject", waiting, by, approver=name_of(by), comment=comment)
     stage = rollout["stages"][rollout["stage"]]["name"]
     say(as_json, rollout, f"{stage} is held; `crossfade resume` starts another attempt")
 
@@ -180,7 +178,7 @@ def rollback(
     rollout = call(
         found,
         lambda client: client.command(
-            "rollback", actor=_actor(by), reason=reason, scope=scope or None, to=to
+            "rollback", actor=actor_of(by), reason=reason, scope=scope or None, to=to
         ),
     )
     began = time.monotonic()
@@ -211,7 +209,7 @@ def resume(
     if missing:
         raise UsageError(f"{' and '.join(missing)}: must be recorded before it goes on")
     found = settings_for(settings, state)
-    current = call(found, _current)
+    current = call(found, current_rollout)
     rollout = _command(found, "resume", current, by, root_cause=root_cause, fix=fix)
     stage = rollout["stages"][rollout["stage"]]["name"]
     say(as_json, rollout, f"{stage} is ready for attempt {rollout['attempt']}")
@@ -231,7 +229,7 @@ def cancel(
     if not reason:
         raise UsageError("--reason: say why it is cancelled")
     found = settings_for(settings, state)
-    rollout = _command(found, "cancel", call(found, _current), by, reason=reason)
+    rollout = _command(found, "cancel", call(found, current_rollout), by, reason=reason)
     say(as_json, rollout, f"rollout {rollout['name']} is cancelled")
 
 
@@ -242,7 +240,7 @@ def _command(
         settings,
         lambda client: client.command(
             verb,
-            actor=_actor(by),
+            actor=actor_of(by),
             stage=rollout["stage"],
             attempt=rollout["attempt"],
             **fields,
@@ -250,16 +248,9 @@ def _command(
     )
 
 
-async def _current(client: ControlClient) -> dict[str, Any]:
-    rollout = await client.rollout()
-    if rollout is None:
-        raise UsageError("there is no rollout; start one with `crossfade start`")
-    return rollout
-
-
 async def _waiting(client: ControlClient) -> tuple[dict[str, Any], dict[str, Any]]:
     """The rollout that waits for approval, and its frozen evidence."""
-    rollout = await _current(client)
+    rollout = await current_rollout(client)
     if rollout["phase"] != "awaiting_approval":
         stage = rollout["stages"][rollout["stage"]]["name"]
         raise Refused(f"{stage} is {rollout['phase']}; nothing waits for approval")
@@ -321,14 +312,3 @@ def _confirm(question: str) -> None:
         raise UsageError("this needs an answer: run it in a terminal or give --yes")
     if not typer.confirm(question):
         raise UsageError("nothing was done")
-
-
-def _name(by: str | None) -> str:
-    try:
-        return by or getpass.getuser()
-    except OSError as error:
-        raise UsageError("--as: this user has no name; give one") from error
-
-
-def _actor(by: str | None) -> str:
-    return f"cli:{_name(by)}"

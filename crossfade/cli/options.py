@@ -11,7 +11,7 @@ import typer
 from crossfade.errors import UsageError
 from crossfade.settings import Settings, load_settings
 
-__all__ = ["JsonOption", "SettingsOption", "StateOption", "settings_for"]
+__all__ = ["AsOption", "JsonOption", "SettingsOption", "StateOption", "settings_for"]
 
 SettingsOption = Annotated[
     Path | None,
@@ -20,6 +20,9 @@ SettingsOption = Annotated[
 StateOption = Annotated[
     Path | None,
     typer.Option("--state", help="The state folder of a stack started by `crossfade up`."),
+]
+AsOption = Annotated[
+    str | None, typer.Option("--as", help="Your name in the audit log; default: the user's.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

@@ -60,8 +60,7 @@ def plan(
     """
     found = settings_for(settings, state)
     chosen = found.rollout if preset is None else _preset(found.rollout, preset)
-    values = chosen.model_dump(mode="json", exclude={"name", "preset"})
-    what = Plan.from_json({**values, "topics": found.topics})
+    what = chosen.plan(found.topics)
     rehearsed: list[StageRehearsal] | None = None
     if telemetry is not None or simulate:
         windows = call(found, _recorded) if telemetry is None else _read(telemetry)

@@ -75,6 +75,7 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/rollout", _start, "POST", operate),
             route("/v1/rollout/decision", _decision, "GET", look),
             route("/v1/rollout/commands", _command, "POST", operate),
+            route("/v1/rollout/preview", _preview, "POST", operator),
             route("/v1/reconciliations", _reconciliations, "GET", look),
             route("/v1/reconciliations", _add_reconciliation, "POST", operate),
             route("/v1/audit", _audit, "GET", look),
@@ -215,6 +216,11 @@ async def _decision(service: ControlService, request: Request) -> Response:
 
 async def _command(service: ControlService, request: Request) -> Response:
     return _json((await service.command(await _body(request))).to_json())
+
+
+async def _preview(service: ControlService, request: Request) -> Response:
+    rollout, facts = await service.preview(await _body(request))
+    return _json({"rollout": rollout.to_json(), "facts": [fact.to_json() for fact in facts]})
 
 
 async def _reconciliations(service: ControlService, request: Request) -> Response:

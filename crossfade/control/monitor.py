@@ -43,8 +43,6 @@ class Monitor:
         service.urgent.clear()
         await service.refresh()
         await service.watch()
-        await service.hold_overdue()
-        await service.promote()
         await service.save_telemetry()
         now = asyncio.get_running_loop().time()
         if now >= self._prune_at:

@@ -14,18 +14,18 @@ from crossfade.control.observations import Observations
 from crossfade.control.records import RecordStore
 from crossfade.control.status import status_document
 from crossfade.control.store import RolloutStore
-from crossfade.core.evidence import Evidence, breach, describe
+from crossfade.core.evidence import Evidence
 from crossfade.core.flags import Flags
 from crossfade.core.rollout import (
-    AUTOMATION,
     Command,
+    Fact,
     Phase,
     Plan,
     Rollout,
     apply,
     command_from_json,
     decide,
-    overdue,
+    due,
     start,
 )
 from crossfade.core.rollout import commands as c
@@ -35,10 +35,7 @@ from crossfade.errors import Refused, UsageError, VersionConflict
 from crossfade.ports import Clock
 from crossfade.settings import RolloutSettings, Settings
 
-__all__ = ["MONITOR", "ControlService", "NoRollout"]
-
-MONITOR = "monitor"
-"""The actor of what the server does by itself."""
+__all__ = ["ControlService", "NoRollout"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -210,6 +207,19 @@ class ControlService:
         """
         return await self.give(command_from_json(body))
 
+    async def preview(self, body: Mapping[str, Any]) -> tuple[Rollout, tuple[Fact, ...]]:
+        """What a command would make of the rollout, and the facts; nothing is changed.
+
+        Raises:
+            UsageError, Refused: as ``command``.
+        """
+        command = command_from_json(body)
+        state = self.rollout
+        if state is None:
+            raise NoRollout
+        now_us = self.clock.now_us()
+        return apply(state, await self._informed(state, command, now_us), now_us)
+
     async def give(self, command: Command) -> Rollout:
         """Give a command (see ``command``)."""
         try:
@@ -270,7 +280,7 @@ class ControlService:
         state = self.rollout
         if state is None:
             raise NoRollout
-        await self.hold_overdue()
+        await self.watch()
         state = self.rollout or state
         now_us = self.clock.now_us()
         evidence = self._evaluate(state, now_us)
@@ -287,55 +297,16 @@ class ControlService:
             "evidence": document,
         }
 
-    async def hold_overdue(self) -> None:
-        """Hold a stage whose approval expired or that stalled."""
-        state = self.rollout
-        why = None if state is None else overdue(state, self.clock.now_us())
-        if state is not None and why is not None:
-            await self._by_monitor(
-                c.Hold(actor=MONITOR, stage=state.stage, attempt=state.attempt, reason=why)
-            )
-
-    async def promote(self) -> None:
-        """Approve what passed, where the plan lets automation do it."""
-        state = self.rollout
-        if (
-            state is None
-            or state.phase is not Phase.AWAITING_APPROVAL
-            or state.current.promote != AUTOMATION
-        ):
-            return
-        await self._by_monitor(
-            c.Approve(
-                actor=MONITOR,
-                stage=state.stage,
-                attempt=state.attempt,
-                evidence_hash=state.evidence_hash or "",
-                approver=AUTOMATION,
-                comment="by the plan",
-            )
-        )
-
     async def watch(self) -> None:
-        """Evaluate now; a broken guardrail takes everything back at once."""
+        """Evaluate now, and do what is due without anybody asking: take back, hold, promote."""
         state = self.rollout
         if state is None:
             return
-        self.evidence = self._evaluate(state, self.clock.now_us())
-        broken = breach(self.evidence)
-        if not broken or not state.exposed:
+        now_us = self.clock.now_us()
+        self.evidence = self._evaluate(state, now_us)
+        command = due(state, self.evidence, now_us)
+        if command is None:
             return
-        await self._by_monitor(
-            c.Breach(
-                actor=MONITOR,
-                stage=state.stage,
-                attempt=state.attempt,
-                reason="; ".join(describe(one) for one in broken),
-                measurements=broken,
-            )
-        )
-
-    async def _by_monitor(self, command: Command) -> None:
         try:
             await self.give(command)
         except Refused as error:
@@ -375,11 +346,9 @@ class ControlService:
         if not isinstance(value, Mapping):
             raise UsageError("start: plan must be an object")
         try:
-            checked = RolloutSettings.model_validate(dict(value))
+            return RolloutSettings.model_validate(dict(value)).plan(self.settings.topics)
         except ValueError as error:
             raise UsageError(f"start: plan: {error}") from error
-        fields = checked.model_dump(mode="json", exclude={"name", "preset"})
-        return Plan.from_json({**fields, "topics": self.settings.topics})
 
     async def _reload(self) -> Rollout | None:
         rollout, flags = await self.db(self.store.current)

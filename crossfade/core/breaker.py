@@ -108,12 +108,17 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """The state. ``until_ms`` is when an open breaker lets its probe through."""
+    """The state. ``until_ms`` is when an open breaker lets its probe through.
+
+    ``probes_failed`` counts the probes that failed since it was last closed: an opening that a
+    probe confirmed is an outage, one by itself may be chance (docs/decisions.md).
+    """
 
     policy: BreakerPolicy = field(default_factory=BreakerPolicy)
     state: BreakerState = BreakerState.CLOSED
     until_ms: int = 0
     opened: int = 0
+    probes_failed: int = 0
     closed_at_ms: int = 0
     sub_windows: tuple[SubWindow, ...] = ()
     unreachable: tuple[int, ...] = ()
@@ -256,19 +261,25 @@ class Breaker:
             self.state is BreakerState.HALF_OPEN or now_ms - self.closed_at_ms <= policy.open_max_ms
         )
         opened = self.opened + 1 if relapse else 1
+        probes_failed = self.probes_failed + (self.state is BreakerState.HALF_OPEN)
         # The exponent is capped so that it never outgrows a float; the cap in time comes first.
         open_ms = min(policy.open_max_ms, policy.open_ms * 2 ** min(opened - 1, 32))
         breaker, facts = self._enter(BreakerState.OPEN, now_ms, reason, facts)
-        return replace(breaker, opened=opened, until_ms=now_ms + open_ms), facts
+        opened_breaker = replace(
+            breaker, opened=opened, probes_failed=probes_failed, until_ms=now_ms + open_ms
+        )
+        return opened_breaker, facts
 
     def _enter(
         self, state: BreakerState, now_ms: int, reason: str, facts: tuple[StateChange, ...]
     ) -> tuple["Breaker", tuple[StateChange, ...]]:
         closed_at_ms = now_ms if state is BreakerState.CLOSED else self.closed_at_ms
+        unproven = state in (*_MANUAL, BreakerState.CLOSED)
         breaker = replace(
             self,
             state=state,
             closed_at_ms=closed_at_ms,
+            probes_failed=0 if unproven else self.probes_failed,
             sub_windows=(),
             unreachable=(),
             calls=(),

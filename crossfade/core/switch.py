@@ -250,6 +250,8 @@ class Switch:
     def _check_realtime(
         self, now_ms: int, progress: ProgressOf, random: float, facts: list[SwitchFact]
     ) -> None:
+        if self._flags is not None and self._flags.decommissioned:
+            return  # WebSocket is switched off: there is nothing to fall back to
         by_topic: dict[str, list[Route]] = {}
         for route in self._routes.values():
             if route.side == REALTIME:

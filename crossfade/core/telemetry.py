@@ -34,7 +34,10 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkWindow:
-    """A publisher's calls to one sink since its last report."""
+    """A publisher's calls to one sink since its last report.
+
+    ``probes_failed``: the probes that failed since its breaker was last closed.
+    """
 
     calls: int = 0
     failures: int = 0
@@ -44,6 +47,7 @@ class SinkWindow:
     owed: int = 0
     oldest_owed_ms: float = 0.0
     breaker: str = "closed"
+    probes_failed: int = 0
     latency_ms: Histogram = Histogram()
     last_error: str = ""
 

@@ -23,7 +23,10 @@ from crossfade.settings import SETTINGS_VARIABLE, PrefectSettings
 
 __all__ = [
     "BACKFILL",
+    "CUT_OVER",
+    "DECOMMISSION",
     "DEPLOYMENTS",
+    "DRILL",
     "FLOW_MODULES",
     "REPORT",
     "ROLLBACK",
@@ -49,7 +52,19 @@ VALIDATE = "validate/validate"
 ROLLBACK = "rollback/rollback"
 BACKFILL = "backfill/backfill"
 REPORT = "report/report"
-DEPLOYMENTS = (*WEEKS, VALIDATE, ROLLBACK, BACKFILL, REPORT)
+DRILL = "drill/drill"
+CUT_OVER = "cut-over/cut-over"
+DECOMMISSION = "decommission/decommission"
+DEPLOYMENTS = (
+    *WEEKS,
+    VALIDATE,
+    ROLLBACK,
+    BACKFILL,
+    REPORT,
+    DRILL,
+    CUT_OVER,
+    DECOMMISSION,
+)
 """Every deployment of ``prefect.yaml`` as flow/deployment."""
 
 FLOW_MODULES = (
@@ -58,6 +73,9 @@ FLOW_MODULES = (
     "flows.rollback_flow",
     "flows.backfill_flow",
     "flows.report_flow",
+    "flows.drill_flow",
+    "flows.cut_over_flow",
+    "flows.decommission_flow",
 )
 """Where the deployments' flows are; the warm process imports them."""
 

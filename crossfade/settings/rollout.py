@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from crossfade.core.flags import EVERYTHING
+from crossfade.core.rollout.plan import Plan
 from crossfade.core.rollout.presets import PRESETS
 from crossfade.settings.section import Section
 
@@ -74,7 +75,7 @@ class RolloutSettings(Section):
 
     name: str = "rollout"
     preset: str = Field("three-weeks", description="the stages, where none are written")
-    stages: tuple[StageSettings, ...] = Field((), validate_default=True)
+    stages: tuple[StageSettings, ...] = Field((), min_length=1, validate_default=True)
     approval_expires_s: float = Field(3 * 86_400.0, gt=0)
     stall_s: float = Field(
         86_400.0, gt=0, description="a ramp or gate without a conclusion for longer is held"
@@ -93,6 +94,11 @@ class RolloutSettings(Section):
     partitions: int = Field(50, ge=1, le=4_096)
     salt: str = "crossfade"
 
+    def plan(self, topics: Mapping[str, str]) -> Plan:
+        """The plan as the rollout machine keeps it; ``topics`` are ``Settings.topics``."""
+        values = self.model_dump(mode="json", exclude={"name", "preset"})
+        return Plan.from_json({**values, "topics": dict(topics)})
+
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, value: Any) -> Any:
@@ -101,7 +107,7 @@ class RolloutSettings(Section):
         name = value.get("preset", "three-weeks")
         if name not in PRESETS:
             raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-        return value if value.get("stages") else {**value, "stages": PRESETS[name]()}
+        return value if "stages" in value else {**value, "stages": PRESETS[name]()}
 
     @model_validator(mode="after")
     def _growing(self) -> "RolloutSettings":

@@ -107,7 +107,13 @@ class Cast(threading.Thread):
             window = SinkWindow(calls=20, events=40, latency_ms=quick)
             sinks = {
                 "websocket": window,
-                "supabase": SinkWindow(calls=20, events=40, latency_ms=quick, breaker=self.breaker),
+                "supabase": SinkWindow(
+                    calls=20,
+                    events=40,
+                    latency_ms=quick,
+                    breaker=self.breaker,
+                    probes_failed=int(self.breaker == "open"),
+                ),
             }
         else:
             transports = {

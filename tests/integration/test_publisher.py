@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +273,17 @@ def test_the_public_names_are_there() -> None:
     assert set(dir(crossfade)) == {"Publisher", "Subscriber", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         crossfade.Nothing  # noqa: B018
+
+
+async def test_once_websocket_is_off_nothing_more_is_owed_to_the_legacy_side(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path, percent=100)
+    async with stage.publisher() as publisher:
+        stage.legacy.down = True
+        before = await publisher.publish("t", {}, key="a")
+        stage.flags.set(replace(stage.flags.flags, version=2, decommissioned=True))
+        after = await publisher.publish("t", {}, key="a")
+        stage.legacy.down = False
+    assert stage.legacy.sent == [before], "what was owed before is still sent"
+    assert stage.memory.sent == [before, after]

@@ -13,10 +13,12 @@ from crossfade.core.rollout.state import (
     Rollout,
     flags_of,
 )
+from crossfade.core.rollout.watch import MONITOR, due
 
 __all__ = [
     "AUTOMATION",
     "FLOW_ACTOR",
+    "MONITOR",
     "PERSON",
     "Action",
     "Approval",
@@ -33,6 +35,7 @@ __all__ = [
     "apply",
     "command_from_json",
     "decide",
+    "due",
     "flags_of",
     "overdue",
     "percent_of",

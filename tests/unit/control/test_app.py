@@ -108,7 +108,7 @@ async def test_three_weeks_with_a_breach_in_the_second(running: Running) -> None
         assert (rollout["stage"], rollout["phase"]) == (1, "ready")
         await week.until("apply")
         assert (await client.flags()).served == {"*": 50}
-        await week.tick(breaker="open")
+        await week.tick(breaker="open", probes_failed=1)
         await phase_is(client, "rolling_back")
         assert (await client.rollout())["actor"] == "monitor"
         assert (await client.flags()).served == {"*": 0}
@@ -391,7 +391,7 @@ async def test_metrics_and_page(running: Running) -> None:
         week = Week(server, client, clock)
         await week.start()
         await week.until("apply")
-        await week.tick(2, breaker="open", owed=5)
+        await week.tick(2, breaker="open", probes_failed=1, owed=5)
         await phase_is(client, "rolling_back")
         text = (await http.get("/metrics")).text
         for line in (

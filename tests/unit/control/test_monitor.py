@@ -42,7 +42,7 @@ async def test_a_failing_look_does_not_end_it(
         week = Week(server, client, clock)
         await week.start()
         await week.until("apply")
-        await week.tick(2, breaker="open")
+        await week.tick(2, breaker="open", probes_failed=1)
         await phase_is(client, "rolling_back")
 
 

@@ -58,7 +58,7 @@ async def test_a_breach_is_told_once(running: Running) -> None:
         week = Week(server, client, clock)
         await week.start()
         await week.until("apply")
-        await week.tick(2, breaker="open")
+        await week.tick(2, breaker="open", probes_failed=1)
         await prefect.until(lambda: bool(prefect.requests))
         await prefect.settled(server)
         rollout = await client.rollout()

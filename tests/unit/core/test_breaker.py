@@ -332,3 +332,23 @@ def test_states_are_values() -> None:
     after = before.acquire(0).breaker
     assert before == Breaker()
     assert replace(after, calls=(), next_call=1) == before
+
+
+def test_probes_that_failed_are_counted_until_it_is_closed() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.call(CUT)
+    assert (bench.state, bench.breaker.probes_failed) == (BreakerState.OPEN, 0)
+    for failed in (1, 2):
+        bench.now_ms = bench.breaker.until_ms
+        bench.call(FAIL)
+        assert (bench.state, bench.breaker.probes_failed) == (BreakerState.OPEN, failed)
+    bench.now_ms = bench.breaker.until_ms
+    assert bench.take() is not None
+    assert bench.breaker.probes_failed == 2, "while the next probe is under way"
+    bench.breaker = replace(bench.breaker, calls=())
+    bench.call(OK)
+    assert (bench.state, bench.breaker.probes_failed) == (BreakerState.CLOSED, 0)
+    for _ in range(3):
+        bench.call(CUT)
+    assert bench.breaker.probes_failed == 0, "a new outage has to be confirmed anew"

@@ -118,7 +118,10 @@ FEW = {"latency_ms": latencies(600.0, 1)}
         ({"publisher": {"sink": {"failures": 10}}}, "error_rate_sustained", F),
         ({"publisher": {"sink": {"failures": 1}}}, "error_rate_sustained", P),
         # breaker
-        ({"publisher": {"sink": {"breaker": "open"}}}, "breaker", F),
+        ({"publisher": {"sink": {"breaker": "open", "probes_failed": 1}}}, "breaker", F),
+        # one opening may be chance: its first probe decides
+        ({"publisher": {"sink": {"breaker": "open"}}}, "breaker", I),
+        ({"publisher": {"sink": {"breaker": "half_open", "probes_failed": 1}}}, "breaker", F),
         ({"publisher": {"sink": {"breaker": "forced_open"}}}, "breaker", F),
         ({"publisher": {"sink": {"breaker": "half_open"}}}, "breaker", P),
         ({"publisher": {"sinks": {}}}, "breaker", I),
@@ -206,7 +209,7 @@ def test_i7_silence_after_a_good_soak_does_not_pass_for_long() -> None:
 @pytest.mark.parametrize(
     ("change", "broken"),
     [
-        ({"publisher": {"sink": {"breaker": "open"}}}, {"breaker"}),
+        ({"publisher": {"sink": {"breaker": "open", "probes_failed": 1}}}, {"breaker"}),
         ({"publisher": {"sink": {"failures": 10}}}, {"error_rate_sustained"}),
         ({"tap": {"realtime": SLOW}}, {"latency_ratio_sustained"}),
         ({"subscriber": {"totals": {"lost": 1}}}, {"lost"}),
@@ -225,14 +228,14 @@ def test_what_calls_for_a_rollback(change: dict[str, Any], broken: set[str]) -> 
 
 def test_a_breaker_that_was_open_before_this_attempt_is_not_its_evidence() -> None:
     windows = TelemetryWindows(0, width_us=SECOND, keep_us=60 * SECOND, live_us=5 * SECOND)
-    windows.add(publisher_report(1, sink={"breaker": "open"}), BASE_US - 1)
+    windows.add(publisher_report(1, sink={"breaker": "open", "probes_failed": 1}), BASE_US - 1)
     windows.begin(BASE_US, BASE_US)
     found = snapshot(windows, TARGETS, FLAGS, BASE_US + SECOND)
     evidence = evaluate(World().rollout(), found, None, BASE_US + SECOND)
     breaker = evidence.get("breaker")
     assert breaker is not None
     assert breaker.verdict is Verdict.INCONCLUSIVE
-    windows.add(publisher_report(2, sink={"breaker": "open"}), BASE_US + SECOND)
+    windows.add(publisher_report(2, sink={"breaker": "open", "probes_failed": 1}), BASE_US + SECOND)
     found = snapshot(windows, TARGETS, FLAGS, BASE_US + SECOND)
     assert breach(evaluate(World().rollout(), found, None, BASE_US + SECOND))
 

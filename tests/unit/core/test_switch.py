@@ -286,6 +286,17 @@ def test_i5_a_deaf_realtime_falls_back_at_once_without_any_flag() -> None:
     assert bench.switch.applied == 1
 
 
+def test_once_websocket_is_off_nobody_falls_back_to_it() -> None:
+    bench = Bench()
+    bench.to_realtime()
+    bench.flags(2, 0, decommissioned=True)
+    assert bench.step(10 * PACE.deaf_ms) == []
+    for _ in range(PACE.connect_failures):
+        bench.switch.failed(REALTIME)
+    assert bench.step(1) == []
+    assert (bench.on(REALTIME), bench.wanted(WEBSOCKET)) == ({0, 1, 2, 3}, set())
+
+
 def test_i5_failing_connections_fall_back_at_once() -> None:
     bench = Bench()
     bench.to_realtime()
