@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.journal_sqlite import Journal
+from crossfade.breaker_modes import BreakerModes
 from crossfade.core.breaker import BreakerState
 from crossfade.core.classification import Classifier, Rule
 from crossfade.core.codec import Codec
@@ -256,6 +257,7 @@ class Publisher:
         for relay in self._relays.values():
             relay.start()
             self._exits.push_async_callback(relay.close)
+        await self._exits.enter_async_context(BreakerModes(self._flags, self._relays))
         await self._exits.enter_async_context(Unparking(self._journal.path, self._relays))
         if self._reporter is not None:
             self._reports = PublisherReports(

@@ -174,6 +174,15 @@ class ControlClient:
         body = {"verb": verb, "actor": actor, "stage": stage, "attempt": attempt, **fields}
         return await self._object("POST", "/rollout/preview", body=body)
 
+    async def set_breaker(self, sink: str, mode: str, reason: str, actor: str) -> dict[str, Any]:
+        """Put a sink's breakers into a mode by hand; answers ``{"version", "breakers"}``.
+
+        Raises:
+            UsageError: no such sink or mode, or no reason.
+        """
+        body = {"sink": sink, "mode": mode, "reason": reason, "actor": actor}
+        return await self._object("POST", "/breakers", body=body)
+
     async def reconciliation(self, result: Mapping[str, Any]) -> str:
         """Store a reconciliation's result and return its hash."""
         answer = await self._object("POST", "/reconciliations", body=dict(result))

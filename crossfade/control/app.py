@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from crossfade.adapters.control import MAX_WAIT_S
 from crossfade.control.auth import Access, Denied, authorise
+from crossfade.control.breakers import set_breaker
 from crossfade.control.dashboard import (
     bundled_dashboard,
     client_config,
@@ -76,6 +77,7 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/rollout/decision", _decision, "GET", look),
             route("/v1/rollout/commands", _command, "POST", operate),
             route("/v1/rollout/preview", _preview, "POST", operator),
+            route("/v1/breakers", set_breaker, "POST", operate),
             route("/v1/reconciliations", _reconciliations, "GET", look),
             route("/v1/reconciliations", _add_reconciliation, "POST", operate),
             route("/v1/audit", _audit, "GET", look),

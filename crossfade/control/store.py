@@ -80,6 +80,25 @@ class RolloutStore:
             self._audit(connection, "", 0, "outrun", {}, detail, "server", now_us)
             return flags
 
+    def set_breaker(
+        self, sink: str, mode: str | None, command: Mapping[str, Any], actor: str, now_us: int
+    ) -> Flags:
+        """Put a sink's breakers into a mode (None: they decide alone), with an audit row."""
+        with self._writes.begin() as connection:
+            found = self._flags(connection, lock=True)
+            if found is None:
+                raise RuntimeError("the store was not initialised")
+            breakers = {name: value for name, value in found.breakers.items() if name != sink}
+            if mode is not None:
+                breakers[sink] = mode
+            flags = found
+            if breakers != found.breakers:
+                wanted = replace(found, breakers=breakers)
+                flags = self._put_flags(connection, wanted, found.version, now_us)
+            facts = [Fact("breaker_set", {"sink": sink, "mode": mode, "version": flags.version})]
+            self._audit(connection, "", 0, "breaker", command, facts, actor, now_us)
+            return flags
+
     def start(
         self, rollout: Rollout, facts: Iterable[Fact], command: Mapping[str, Any], now_us: int
     ) -> Flags:
@@ -195,7 +214,7 @@ class RolloutStore:
         found = self._flags(connection, lock=True)
         if found is None:
             raise RuntimeError("the store was not initialised")
-        wanted = flags_of(rollout, found.version)
+        wanted = replace(flags_of(rollout, found.version), breakers=found.breakers)
         if wanted == found:
             return found
         return self._put_flags(connection, wanted, found.version, now_us)

@@ -23,7 +23,8 @@ class Flags:
     ``written`` only. What is served is always written too. ``kill`` overrides everything:
     nobody is served by Realtime. ``topics`` maps every topic to its category.
     ``decommissioned``: WebSocket is switched off, so that everything is written to Supabase
-    and served by Realtime, whatever the maps and ``kill`` say.
+    and served by Realtime, whatever the maps and ``kill`` say. ``breakers`` maps a sink to the
+    mode that an operator put its breakers into (``core.breaker``); no entry: they decide alone.
     """
 
     version: int = 0
@@ -36,6 +37,7 @@ class Flags:
     served: Mapping[str, float] = field(default_factory=dict)
     kill: bool = False
     decommissioned: bool = False
+    breakers: Mapping[str, str] = field(default_factory=dict)
 
     def served_percent(self, topic: str) -> float:
         """The percentage of ``topic``'s partitions that Realtime serves."""
@@ -72,6 +74,7 @@ class Flags:
             "served": dict(self.served),
             "kill": self.kill,
             "decommissioned": self.decommissioned,
+            "breakers": dict(self.breakers),
         }
 
     @classmethod
@@ -90,4 +93,5 @@ class Flags:
             served={str(k): float(v) for k, v in value["served"].items()},
             kill=bool(value["kill"]),
             decommissioned=bool(value.get("decommissioned", False)),
+            breakers={str(k): str(v) for k, v in value.get("breakers", {}).items()},
         )
