@@ -76,7 +76,7 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/rollout", _start, "POST", operate),
             route("/v1/rollout/decision", _decision, "GET", look),
             route("/v1/rollout/commands", _command, "POST", operate),
-            route("/v1/rollout/preview", _preview, "POST", operator),
+            route("/v1/rollout/preview", _preview, "POST", look),
             route("/v1/breakers", set_breaker, "POST", operate),
             route("/v1/reconciliations", _reconciliations, "GET", look),
             route("/v1/reconciliations", _add_reconciliation, "POST", operate),
