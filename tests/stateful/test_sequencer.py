@@ -1,4 +1,8 @@
-"""The sequencer against the model in ``world``, under any schedule (I2, I3, I10)."""
+"""The sequencer against the model in ``world``, under any schedule (I2, I3, I10).
+
+Loss, duplication, delay, reordering, outages, reconnects, switches, crashes and restarts,
+epochs, retention, failed fills: each is a rule of the machine.
+"""
 
 import random
 
@@ -38,6 +42,14 @@ class SequencerMachine(RuleBasedStateMachine):
     @rule(served=st.sets(transports, min_size=1))
     def switch(self, served) -> None:  # type: ignore[no-untyped-def]
         self.world.switch(served)
+
+    @rule(transport=transports, forgets=st.booleans())
+    def outage(self, transport, forgets) -> None:  # type: ignore[no-untyped-def]
+        self.world.outage(transport, forgets=forgets)
+
+    @rule(transport=transports)
+    def reconnect(self, transport) -> None:  # type: ignore[no-untyped-def]
+        self.world.reconnect(transport)
 
     @rule(ms=st.sampled_from([10, 100, 300, 2_000, 10_000]))
     def tick(self, ms) -> None:  # type: ignore[no-untyped-def]
@@ -87,6 +99,10 @@ def run(seed: int, *, switches: bool) -> World:
                     world.deliver(transport, dice.randint(0, 5), keep=dice.random() < 0.1)
             if dice.random() < 0.1:
                 world.announce(transport)
+        if dice.random() < 0.02:
+            world.outage(dice.choice(TRANSPORTS), forgets=dice.random() < 0.5)
+        if world.down and dice.random() < 0.2:
+            world.reconnect(sorted(world.down)[0])
         world.tick(dice.choice([10, 50, 100]))
         for _ in range(dice.randint(0, 2)):
             world.answer(dice.randint(0, 3), dice.randint(-1, 5))

@@ -46,6 +46,9 @@ class World:
         self.journal_floor = dict.fromkeys(STREAMS, 1)
         self.table_from: dict[Stream, int | None] = dict.fromkeys(STREAMS, None)
         self.served = {"websocket"}
+        # Transports without a connection, and from where the hub's history reaches.
+        self.down: set[str] = set()
+        self.history_from = dict.fromkeys(STREAMS, 1)
         self.packets: dict[str, list[Any]] = {name: [] for name in TRANSPORTS}
         self.fills: list[Fill] = []
         # The consumer: its effects, and the durable copy that a crash falls back to.
@@ -72,7 +75,7 @@ class World:
         batch = [make(stream, first + number) for number in range(count)]
         if self.table_from[stream] is None and "realtime" in self.served:
             self.table_from[stream] = first
-        for transport in self.served:
+        for transport in self.served - self.down:
             self.packets[transport].append(batch)
 
     def retain(self, stream: Stream, floor: int) -> None:
@@ -85,10 +88,37 @@ class World:
 
     def announce(self, transport: str) -> None:
         """The second's heads frame, like everything else subject to loss and delay."""
-        self.packets[transport].append(dict(self.heads))
+        if transport not in self.down:
+            self.packets[transport].append(dict(self.heads))
 
     def switch(self, transports: set[str]) -> None:
         self.served = transports
+
+    def outage(self, transport: str, *, forgets: bool) -> None:
+        """A connection breaks: what was under way is gone, what is sent now never comes.
+
+        ``forgets``: it was the hub that died, and its history with it.
+        """
+        self.down.add(transport)
+        self.packets[transport].clear()
+        if forgets and transport == "websocket":
+            self.history_from = {stream: head + 1 for stream, head in self.heads.items()}
+
+    def reconnect(self, transport: str) -> None:
+        """Realtime only goes on; the hub tells its heads, then sends its history by position."""
+        self.down.discard(transport)
+        if transport != "websocket":
+            return
+        rows = [Head(stream, head) for stream, head in self.heads.items() if head]
+        self.sequencer.meet(rows, self.now)
+        if self.heads[NEW]:
+            self._tell({OLD: self.heads[OLD]})
+        positions = self.sequencer.positions()
+        for stream, head in self.heads.items():
+            first = max(positions.get(stream, 1), self.history_from[stream])
+            if first <= head:
+                batch = [make(stream, one) for one in range(first, head + 1)]
+                self.packets[transport].append(batch)
 
     # -- the networks ------------------------------------------------------------------
 
@@ -197,6 +227,7 @@ class World:
 
     def finish(self) -> None:
         """The network heals: everything comes out, or is lost with proof."""
+        self.down.clear()
         for packets in self.packets.values():
             packets.clear()
         for fill in self.fills:
