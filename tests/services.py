@@ -4,6 +4,7 @@
 the loopback only and is ended by the process that started it.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -23,9 +24,9 @@ from pathlib import Path
 
 import psycopg
 
+from crossfade.adapters.migrations import apply_migrations
 from crossfade.local.addresses import HOST, free_port
 from crossfade.local.keys import ProjectKeys, make_keys, mint_token, new_secret
-from crossfade.adapters.migrations import apply_migrations
 from crossfade.local.postgres import binaries
 from crossfade.local.supabase.bootstrap import prepare_database
 from crossfade.settings import Settings
@@ -180,6 +181,13 @@ class Project:
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 200
 
+    async def until_healthy(self, wait_s: float = 10.0) -> None:
+        """Wait until the database answers and its rows are heard of."""
+        deadline = time.monotonic() + wait_s
+        while not await asyncio.to_thread(_is_healthy, f"{self.url}/_health"):
+            assert time.monotonic() < deadline, "it does not recover"
+            await asyncio.sleep(0.02)
+
     def sql(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
         """Run a statement as the database's owner."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
@@ -189,11 +197,19 @@ class Project:
 
 @contextlib.contextmanager
 def running_project(
-    folder: Path, database_url: str, *, delay_scale: float = 0.02, idle_s: float = 60.0
+    folder: Path,
+    database_url: str,
+    *,
+    delay_scale: float = 0.02,
+    idle_s: float = 60.0,
+    keys: ProjectKeys | None = None,
 ) -> Iterator[Project]:
-    """The stand-in over ``database_url``, with fresh keys; the real server's delays scaled."""
+    """The stand-in over ``database_url``; the real server's delays scaled.
+
+    Its keys are fresh tokens unless given (opaque ones, say).
+    """
     secret = new_secret()
-    keys = make_keys(secret)
+    keys = keys or make_keys(secret)
     url = f"http://{HOST}:{free_port()}"
     settings_file = folder / "crossfade.toml"
     settings_file.write_text(

@@ -62,7 +62,7 @@ async def test_rows_committed_while_replication_is_lost_are_never_sent(project: 
             send(project, "lost", 1)
         finally:
             project.fault(replication=True)
-        await until_healthy(project)
+        await project.until_healthy()
         send(project, "lost", 2)
         assert (await client.receive())["payload"]["payload"]["n"] == 2
 
@@ -79,17 +79,9 @@ async def test_a_killed_replication_comes_back_without_what_it_missed(
             "and datname = current_database()"
         )
         send(fresh_project, "killed", 1)
-        await until_healthy(fresh_project)
+        await fresh_project.until_healthy()
         send(fresh_project, "killed", 2)
         assert (await client.receive())["payload"]["payload"]["n"] == 2
-
-
-async def until_healthy(project: Project) -> None:
-    deadline = time.monotonic() + WAIT_S
-    async with httpx.AsyncClient() as http:
-        while (await http.get(f"{project.url}/_health")).status_code != 200:
-            assert time.monotonic() < deadline, "it does not recover"
-            await asyncio.sleep(0.02)
 
 
 async def test_dropped_live_frames_are_dropped_silently(project: Project) -> None:
@@ -118,6 +110,60 @@ async def test_sockets_can_be_closed_and_handshakes_refused(fresh_project: Proje
         fresh_project.fault(refuse=False)
         async with phoenix(fresh_project) as again:
             await again.heartbeat()
+
+
+async def test_expired_tokens_end_private_channels_until_new_ones_come(
+    fresh_project: Project,
+) -> None:
+    old = fresh_project.token()
+    async with phoenix(fresh_project) as client, httpx.AsyncClient() as http:
+        await joined(client, fresh_project, "expiry")
+        assert (await client.join("public"))["status"] == "ok"
+        fresh_project.fault(expire_tokens=True)
+        message = await client.receive()
+        assert message["payload"]["message"] == "Token has expired 0 seconds ago"
+        assert (await client.receive())["event"] == "phx_close"
+        answer = await client.join("crossfade:expiry", token=old, private=True)
+        assert answer["response"]["reason"].startswith("InvalidJWTToken: Token has expired")
+        headers = {"apikey": fresh_project.anon_key, "authorization": f"Bearer {old}"}
+        refused = await http.post(f"{fresh_project.url}/rest/v1/rpc/x", headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (401, "PGRST303")
+        # A second later a new token is good, and the keys always were.
+        new = fresh_project.token(now_s=time.time() + 1)
+        answer = await client.join("crossfade:expiry", token=new, private=True)
+        assert answer["status"] == "ok"
+        headers = {"apikey": fresh_project.anon_key}
+        found = await http.post(f"{fresh_project.url}/rest/v1/rpc/x", headers=headers)
+        assert found.status_code == 404
+
+
+async def test_a_flood_closes_the_channels_of_sender_and_receivers(
+    fresh_project: Project,
+) -> None:
+    async with httpx.AsyncClient() as http:
+        quotas = {"max_events_per_second": 50, "tick_s": 0.2}
+        answer = await http.post(f"{fresh_project.url}/_quotas", json=quotas)
+        assert answer.json()["max_events_per_second"] == 50
+        async with phoenix(fresh_project) as sender, phoenix(fresh_project) as receiver:
+            await joined(receiver, fresh_project, "flood")
+            # Rows of the database count as well.
+            await joined(sender, fresh_project, "flood")
+            deadline = time.monotonic() + WAIT_S
+            event = ""
+            while event != "system":
+                assert time.monotonic() < deadline, "a flood is let through"
+                send(fresh_project, "flood", *range(100))
+                for _ in range(100):
+                    message = await receiver.receive()
+                    event = message["event"]
+                    if event == "system":
+                        break
+            assert message["payload"]["message"] == "Too many messages per second"
+            assert (await receiver.receive())["event"] == "phx_close"
+            while (message := await sender.receive())["event"] == "broadcast":
+                pass
+            assert message["event"] == "system"
+            assert (await sender.receive())["event"] == "phx_close"
 
 
 async def test_sigterm_closes_sockets_with_1012_and_ends(fresh_project: Project) -> None:
@@ -194,6 +240,12 @@ async def test_faults_are_for_this_machine_and_checked(project: Project) -> None
         }
         page = {"origin": "http://elsewhere.example"}
         assert (await http.post(url, json={}, headers=page)).status_code == 403
-        for wrong in ({"refuse": 1}, {"nonsense": True}, {"slow_ms": -1}, {"close_sockets": 7}):
+        for wrong in (
+            {"refuse": 1},
+            {"nonsense": True},
+            {"slow_ms": -1},
+            {"close_sockets": 7},
+            {"expire_tokens": 1},
+        ):
             assert (await http.post(url, json=wrong)).status_code == 422
         assert (await http.post(url, content=b"no")).status_code == 422
