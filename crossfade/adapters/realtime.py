@@ -29,6 +29,7 @@ from websockets.exceptions import WebSocketException
 from crossfade.adapters.realtime_client import dispose, dispose_channel, is_alive
 from crossfade.adapters.websocket import readable_events
 from crossfade.core.frames import FRAME_VERSION, decode_heads
+from crossfade.core.keys import is_opaque
 from crossfade.core.route import REALTIME
 from crossfade.errors import InvalidEvent
 from crossfade.ports import Listener
@@ -92,7 +93,8 @@ class RealtimeTransport:
             or settings.service_role_key.get_secret_value()
             or settings.anon_key.get_secret_value()
         )
-        self._key = settings.anon_key.get_secret_value() or token
+        # For an opaque key the server takes the role of the connection's key, not of the join's.
+        self._key = token if is_opaque(token) else settings.anon_key.get_secret_value() or token
         self._token = token
         self._listener = listener
         self._deaf_s = deaf_s

@@ -1,11 +1,9 @@
 """One suite for everything that implements ``ports.EventStore``.
 
-It runs on the Supabase stand-in always, on the in-memory store, and on a real project when
-``CROSSFADE_TEST_SUPABASE_URL`` and ``CROSSFADE_TEST_SUPABASE_SERVICE_ROLE_KEY`` name one whose
-migrations are applied (it leaves a few hundred events of sources ``contract-…`` there).
+It runs on the in-memory store, on the Supabase stand-in, and on a real project when the
+environment names one (see ``target``).
 """
 
-import os
 import uuid
 from collections.abc import AsyncIterator
 
@@ -15,10 +13,9 @@ from crossfade.adapters.supabase import SupabaseEventStore
 from crossfade.core.event import Head, Stream
 from crossfade.ports import EventStore
 from tests.contract.events import make_event, make_events
+from tests.contract.target import REAL
 
-REAL_URL = os.environ.get("CROSSFADE_TEST_SUPABASE_URL", "")
-REAL_KEY = os.environ.get("CROSSFADE_TEST_SUPABASE_SERVICE_ROLE_KEY", "")
-STORES = ["memory", "stand-in", *(["project"] if REAL_URL and REAL_KEY else [])]
+STORES = ["memory", "stand-in", *(["project"] if REAL is not None else [])]
 
 
 @pytest.fixture(params=STORES)
@@ -28,7 +25,8 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[EventStore]:
 
         yield MemoryEventStore()
     elif request.param == "project":
-        async with SupabaseEventStore(REAL_URL, REAL_KEY) as real:
+        assert REAL is not None
+        async with SupabaseEventStore(REAL.url, REAL.service_role_key) as real:
             yield real
     else:
         project = request.getfixturevalue("project")
