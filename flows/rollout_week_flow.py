@@ -5,13 +5,14 @@ The flow decides nothing and remembers nothing. It asks the control server what 
 or started twice goes on from the rollout's row.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, assert_never
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from crossfade.core.rollout.decide import Action
 from crossfade.errors import Refused
 from tasks.approval import ask, settle
 from tasks.artifacts import keep_page
@@ -48,36 +49,36 @@ async def rollout_week(stage: Annotated[int, Field(ge=0)] = 0) -> State[Any]:
             said = step.reason
         try:
             match step.action:
-                case "begin":
+                case Action.BEGIN:
                     await command("begin", stage, attempt)
-                case "preflight":
+                case Action.PREFLIGHT:
                     checks = await check_everything()
                     page = checks_page(checks, stage_name(step))
                     await keep_page("preflight", page, "Preflight")
                     await command("preflight", stage, attempt, checks=checks)
-                case "apply":
+                case Action.APPLY:
                     await command("applied", stage, attempt)
                     preload()
-                case "wait":
+                case Action.WAIT:
                     await pause(step.wait_s)
-                case "soaked":
+                case Action.SOAKED:
                     await command("soaked", stage, attempt)
-                case "reconcile":
+                case Action.RECONCILE:
                     result = await compare_stores("week")
                     await keep_page("reconciliation", reconciliation_page(result), "Gate")
                     stored = await store_result(result)
                     rollout = await command("reconciled", stage, attempt, reconciliation=stored)
                     if rollout["phase"] == "reconciling":
                         await pause(step.wait_s)
-                case "ask_approval":
+                case Action.ASK_APPROVAL:
                     answer = await ask(step, note, taken)
                     note, taken = await settle(step, answer), answer.shown.number
-                case "finished":
+                case Action.FINISHED:
                     return finished(step)
-                case "stopped":
+                case Action.STOPPED:
                     return stopped(step)
-                case unknown:
-                    raise NotImplementedError(f"the control server says {unknown!r}")
+                case _:
+                    assert_never(step.action)
         except Refused as error:
             # The rollout moved between the question and the command: ask again.
             log.warning("%s", error)

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from crossfade.errors import ApprovalRefused
 from tasks.control_plane import Step, command
+from tasks.evidence import Shown, keep_evidence
 from tasks.pages import evidence_page
 from tasks.settings_source import settings
 
@@ -116,7 +117,9 @@ async def ask(step: Step, note: str, taken: int) -> Answer:
             return Answer(last, ApprovalForm(**given))
     evidence_hash = str(step.rollout.get("evidence_hash") or "")
     key = FormKey(last.number + 1 if last else 1, step.attempt, evidence_hash)
-    form = ApprovalForm.with_initial_data(description=evidence_page(step, note))
+    shown = await keep_evidence(step)
+    page = evidence_page(step, note, shown.trends, _links(shown))
+    form = ApprovalForm.with_initial_data(description=page)
     given_now = await asuspend_flow_run(
         wait_for_input=form, timeout=_seconds_left(step.rollout), key=str(key)
     )
@@ -152,6 +155,14 @@ async def settle(step: Step, answer: Answer) -> str:
         log.warning("not accepted: %s", error)
         return str(error)
     return ""
+
+
+def _links(shown: Shown) -> dict[str, str]:
+    # Relative to the run's page, where the form is: right under any host, prefix or workspace.
+    return {
+        "every measurement": f"../../artifacts/artifact/{shown.table}",
+        "the chart": f"../../artifacts/artifact/{shown.chart}",
+    }
 
 
 def _comment(form: ApprovalForm) -> str:

@@ -13,7 +13,8 @@ from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
 from crossfade.adapters.control import ControlClient
-from crossfade.errors import ControlDenied, ControlUnavailable, VersionConflict
+from crossfade.core.rollout.decide import Action
+from crossfade.errors import ControlDenied, ControlUnavailable, UsageError, VersionConflict
 from tasks.settings_source import settings
 
 __all__ = ["Step", "actor", "command", "control", "next_step", "pause", "rollout", "store_result"]
@@ -29,7 +30,7 @@ _LONGEST_WAIT_S = 60.0
 class Step(NamedTuple):
     """What the control server says a week should do next (docs/protocol.md, section 6)."""
 
-    action: str
+    action: Action
     reason: str
     wait_s: float
     rollout: dict[str, Any]
@@ -64,7 +65,7 @@ async def next_step(stage: int, attempt: int | None) -> Step:
 
     Raises:
         ControlUnavailable: no answer for ``PATIENCE_S``.
-        UsageError: there is no rollout, or the token is refused.
+        UsageError: there is no rollout, the token is refused, or the server is newer than we.
     """
     since = time.monotonic()
     failures = 0
@@ -83,12 +84,22 @@ async def next_step(stage: int, attempt: int | None) -> Step:
                 failures += 1
                 continue
             return Step(
-                action=str(found["action"]),
+                action=_action(found["action"]),
                 reason=str(found.get("reason") or ""),
                 wait_s=float(found.get("wait_s") or 0.0),
                 rollout=dict(found.get("rollout") or {}),
                 evidence=dict(found.get("evidence") or {}),
             )
+
+
+def _action(name: str) -> Action:
+    try:
+        return Action(name)
+    except ValueError:
+        raise UsageError(
+            f"the control server says {name!r}, which this version of Crossfade does not know: "
+            "install the server's version where the flows run"
+        ) from None
 
 
 async def pause(wait_s: float) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
+from crossfade.core.trend import Trend, spark
 from tasks.control_plane import Step
 
 __all__ = [
@@ -24,6 +26,7 @@ _MARKS = {
     "inconclusive": "❔ inconclusive",
     "error": "⚠️ error",
 }
+_SIGNS = {"<=": "≤", ">=": "≥"}
 _STORE_FIGURES = (
     "expected",
     "present",
@@ -66,8 +69,19 @@ def measurement_table(measurements: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def evidence_page(step: Step, note: str) -> str:
-    """What a person sees above the approval form."""
+def evidence_page(
+    step: Step,
+    note: str,
+    found: Iterable[Trend] = (),
+    links: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """What a person sees above the approval form, which is a narrow box that scrolls.
+
+    Args:
+        note: why the form is shown again, or "".
+        found: how the figures went, drawn as lines of text.
+        links: addresses of what tells more, by their names.
+    """
     rollout, evidence = step.rollout, step.evidence
     stage = rollout["stages"][step.stage]
     last = step.stage + 1 == len(rollout["stages"])
@@ -75,19 +89,29 @@ def evidence_page(step: Step, note: str) -> str:
     lines = [
         f"## {stage['name']} of “{rollout['name']}”: may it pass?",
         "",
+        f"**Expires {_time(rollout.get('deadline_us'))}**; then the stage is held.",
+        "",
         f"Served by Realtime now: **{_shares(stage['percent'])}**. After it: **{following}**.",
         "",
     ]
     if note:
         lines += [f"> ⚠️ **Your last answer was not accepted:** {note}", ""]
+    plan = rollout.get("plan") or {}
+    if plan.get("approver_differs"):
+        operator = str(rollout.get("operator", "")).rpartition(":")[2]
+        lines += [f"By the plan somebody else than **{cell(operator)}** approves.", ""]
     lines += [
-        measurement_table(evidence.get("measurements", [])),
+        _short_table(evidence.get("measurements", [])),
         "",
         _reconciled_line(evidence.get("reconciliation")),
         "",
-        f"- evidence `{rollout.get('evidence_hash')}`, attempt {step.attempt}",
-        f"- collected from {_time(evidence.get('since_us'))} to {_time(evidence.get('at_us'))}",
-        f"- **expires {_time(rollout.get('deadline_us'))}**; then the stage is held",
+        *_drawn(found),
+    ]
+    if links:
+        lines += ["In full: " + " · ".join(f"[{name}]({to})" for name, to in links.items()), ""]
+    lines += [
+        f"Evidence `{rollout.get('evidence_hash')}`, attempt {step.attempt}, collected from "
+        f"{_time(evidence.get('since_us'))} to {_time(evidence.get('at_us'))}.",
         "",
         "The evaluation goes on while you read: if the figures get worse than what stands here, "
         "an approval is refused with the reason, and a breach takes the stage back.",
@@ -165,6 +189,31 @@ def _discrepancies(result: Mapping[str, Any]) -> list[str]:
     if count > _SHOWN_DISCREPANCIES:
         lines += ["", f"The first {_SHOWN_DISCREPANCIES} of {count:,}."]
     return lines
+
+
+def _short_table(measurements: Iterable[Mapping[str, Any]]) -> str:
+    """Without the details, for which the form has no room; the table that is kept has them."""
+    rows = ["| | value | limit | n | |", "|---|---:|---:|---:|---|"]
+    for one in measurements:
+        value = "–" if one["value"] is None else f"{one['value']:g} {one['unit']}".strip()
+        limit = (
+            "–" if one["limit"] is None else f"{_SIGNS.get(one['relation'], '')} {one['limit']:g}"
+        )
+        cells = (one["name"].replace("_", " "), value, limit.strip(), f"{one['n']:,}")
+        rows.append(
+            "| " + " | ".join(cell(part) for part in (*cells, verdict_mark(one["verdict"]))) + " |"
+        )
+    return "\n".join(rows)
+
+
+def _drawn(found: Iterable[Trend]) -> list[str]:
+    lines = []
+    for one in found:
+        values = one.values
+        figures = f"{min(values):.3g} to {max(values):.3g} {one.unit}" if values else "no figures"
+        limit = "" if one.limit is None else f", limit {one.limit:g}"
+        lines.append(f"{one.name:<13} {spark(one)}  {figures}{limit}")
+    return ["```", *lines, "```", ""] if lines else []
 
 
 def _reconciled_line(summary: Mapping[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from crossfade.core.reconciliation import Discrepancy, Kind, Reconciliation
 from crossfade.core.verdict import Measurement, Verdict
-from crossfade.errors import ControlDenied, ControlUnavailable, Refused, StackError
+from crossfade.errors import ControlDenied, ControlUnavailable, Refused, StackError, UsageError
 from tasks import control_plane, preflight, recovery, validation
 
 
@@ -72,6 +72,12 @@ DECISION = {
     "rollout": {"stage": 1, "attempt": 3},
     "evidence": None,
 }
+
+
+async def test_an_action_of_a_newer_server_is_no_crash(serve: Callable[[Client], Client]) -> None:
+    serve(Client(decision=[{"action": "dance", "rollout": {}}]))
+    with pytest.raises(UsageError, match="'dance', which this version"):
+        await control_plane.next_step(0, None)
 
 
 async def test_a_control_server_that_is_away_is_waited_for(

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from crossfade.backfill import Backfill
+from crossfade.core.rollout.decide import Action
 from tasks import outcomes
 from tasks.control_plane import Step
 
 
 def step(phase: str) -> Step:
-    return Step("stopped", "because", 0.0, {"phase": phase}, {})
+    return Step(Action.STOPPED, "because", 0.0, {"phase": phase}, {})
 
 
 @pytest.mark.parametrize(

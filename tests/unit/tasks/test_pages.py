@@ -12,6 +12,8 @@ from crossfade.core.reconciliation import (
     StoreCount,
     SuiteResult,
 )
+from crossfade.core.rollout.decide import Action
+from crossfade.core.trend import Trend
 from crossfade.core.verdict import Measurement, Verdict
 from tasks.control_plane import Step
 from tasks.pages import (
@@ -58,7 +60,7 @@ def step(stage: int = 0) -> Step:
         "at_us": 1_650_000_000_000_000,
         "reconciliation": {"hash": "c" * 64, "verdict": "pass", "checked_events": 12_000},
     }
-    return Step("ask_approval", "a person decides", 1.0, rollout, evidence)
+    return Step(Action.ASK_APPROVAL, "a person decides", 1.0, rollout, evidence)
 
 
 def columns(line: str) -> int:
@@ -80,9 +82,28 @@ def test_evidence() -> None:
     assert "After it: **week-2**" in page
     assert "ab" * 32 in page
     assert "attempt 2" in page
-    assert "expires 2023-11-14 22:13:20 UTC" in page
+    assert "Expires 2023-11-14 22:13:20 UTC" in page
     assert "12,000 events checked, 0 discrepancies" in page
     assert "not accepted" not in page
+    assert "| lost | 0 events | ≤ 0 | 1,234 | ✅ pass |" in page
+    assert "| delivery | – | ≥ 99.9 | 0 | ❔ inconclusive |" in page
+    assert "```" not in page
+    assert "somebody else" not in page
+
+
+def test_evidence_shows_how_it_went_and_where_there_is_more() -> None:
+    went = Trend(name="p95 realtime", unit="ms", limit=500.0, points=((1, 10.0), (2, 80.0)))
+    nothing = Trend(name="errors", unit="%", points=())
+    page = evidence_page(step(), "", (went, nothing), {"the chart": "../x"})
+    assert "p95 realtime  ▂█  10 to 80 ms, limit 500\n" in page
+    assert "errors          no figures\n" in page
+    assert "In full: [the chart](../x)" in page
+
+
+def test_evidence_says_who_may_not_approve() -> None:
+    found = step()
+    found.rollout.update(operator="cli:ada", plan={"approver_differs": True})
+    assert "somebody else than **ada** approves" in evidence_page(found, "")
 
 
 def test_evidence_of_the_last_stage_shown_again() -> None:
