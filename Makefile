@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo decisions test torture bench lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots test-supabase-js
+.PHONY: help demo decisions test torture bench soak mutations lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots test-supabase-js
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,8 +27,17 @@ test: $(STAMP) ## every test that needs no browser
 torture: $(STAMP) ## the whole crash matrix: SIGKILL at every point between two steps (ARGS="--seeds 5")
 	@$(BIN)/python -m tests.torture $(ARGS)
 
-bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 --json"); about 10 minutes
+bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 --json"), and the pages'; about 12 minutes
 	@$(BIN)/python -m benchmarks $(ARGS)
+ifeq ($(ARGS),)
+	@if scripts/need-chromium; then $(MAKE) --no-print-directory bench-browser; fi
+endif
+
+soak: $(STAMP) ## steady load under random faults (DURATION=10m, or 90s; ARGS="--json")
+	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),10m) $(ARGS)
+
+mutations: $(STAMP) ## break the code on purpose, see the tests notice, write docs/mutations.md
+	@$(BIN)/python -m scripts.mutations --write $(ARGS)
 
 lint: $(STAMP) ## style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

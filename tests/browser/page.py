@@ -54,12 +54,13 @@ _EXPECTED = ("net::ERR_", "WebSocket connection to", "Failed to load resource")
 class Watched:
     """A page and what was seen of it."""
 
-    def __init__(self, page: "Page", stage: Stage) -> None:
+    def __init__(self, page: "Page", stage: Stage, *, record: bool = True) -> None:
         self.page = page
         self.stage = stage
         self.errors: list[str] = []
         self._opened: dict[str, int] = {}
-        page.add_init_script(_RECORDER)
+        if record:
+            page.add_init_script(_RECORDER)
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
 
@@ -172,11 +173,13 @@ def eventually(
 
 
 @contextmanager
-def new_page(browser: "Browser", stage: Stage, **options: Any) -> Iterator[Watched]:
-    """A fresh profile with one tab."""
+def new_page(
+    browser: "Browser", stage: Stage, *, record: bool = True, **options: Any
+) -> Iterator[Watched]:
+    """A fresh profile with one tab; without ``record`` only the page itself costs anything."""
     options = {"viewport": {"width": 1280, "height": 900}, **options}
     context = browser.new_context(**options)
     try:
-        yield Watched(context.new_page(), stage)
+        yield Watched(context.new_page(), stage, record=record)
     finally:
         context.close()

@@ -15,7 +15,7 @@ const WAITING = 5_000;
 
 /** Newest first, keyed by event id; a little in each frame, however many come. */
 export class EventsPanel {
-  readonly #body = h("tbody");
+  readonly #body = h("tbody", { role: "rowgroup" });
   readonly #summary: HTMLElement;
   readonly #inspect: (event: CrossfadeEvent) => void;
   readonly #events = new WeakMap<Element, CrossfadeEvent>();
@@ -24,6 +24,7 @@ export class EventsPanel {
   #total = 0;
   #lost = 0;
   #passedOver = 0;
+  #scrolled = false;
   readonly #soon = drawing(
     () => this.#draw(),
     () => this.#waiting.length >= PER_FRAME && !this.#isRead,
@@ -34,9 +35,10 @@ export class EventsPanel {
     this.#summary = summary;
     this.#inspect = inspect;
     const names = ["Time", "Type", "Key", "Position"];
-    fill(element, h("table", { class: "events" }, h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)))), this.#body));
+    const head = h("tr", { role: "row" }, ...names.map((name) => h("th", { scope: "col", role: "columnheader" }, name)));
+    fill(element, h("table", { class: "events", role: "table" }, h("thead", { role: "rowgroup" }, head), this.#body));
     element.addEventListener("keydown", (event) => this.#move(event));
-    element.addEventListener("scroll", () => this.#soon(), { passive: true });
+    element.addEventListener("scroll", () => this.#look(), { passive: true });
     element.addEventListener("focusout", () => this.#soon());
     this.#body.addEventListener("click", ({ target }) => {
       const row = target instanceof Element ? target.closest("tr") : null;
@@ -71,16 +73,16 @@ export class EventsPanel {
     if ("kind" in event) {
       const { stream, first, last, reason } = event;
       const text = `${plural(last - first + 1, "event")} lost for good (${reason}): ${positionText({ ...stream, sequence: first })} to ${last}`;
-      return h("tr", { class: "lost" }, h("td", { colspan: 4 }, text));
+      return h("tr", { class: "lost", role: "row" }, cell({ colspan: 4 }, text));
     }
     const place = `${event.topic}/${event.partition}/${event.sequence}`;
     const row = h(
       "tr",
-      { "data-id": event.id, "data-stream": `${event.source}/${event.epoch}/${event.topic}/${event.partition}`, "data-sequence": event.sequence },
-      h("td", { class: "time" }, event.time.slice(11, 19)),
-      h("td", {}, h("button", { type: "button", class: "link", tabindex: -1, "aria-label": `${event.type} ${place}` }, event.type)),
-      h("td", {}, event.subject),
-      h("td", { class: "muted" }, place),
+      { role: "row", "data-id": event.id, "data-stream": `${event.source}/${event.epoch}/${event.topic}/${event.partition}`, "data-sequence": event.sequence },
+      cell({ class: "time" }, event.time.slice(11, 19)),
+      cell({}, h("button", { type: "button", class: "link", tabindex: -1, "aria-label": `${event.type} ${place}` }, event.type)),
+      cell({}, event.subject),
+      cell({ class: "muted" }, place),
     );
     this.#events.set(row, event);
     return row;
@@ -98,9 +100,15 @@ export class EventsPanel {
     this.#soon();
   }
 
+  /** Where it is scrolled to is asked when that changes: asking while drawing lays out twice. */
+  #look(): void {
+    this.#scrolled = this.#region.scrollTop > 4;
+    this.#soon();
+  }
+
   get #isRead(): boolean {
     const active = document.activeElement;
-    if (this.#region.scrollTop > 4 || this.#body.contains(active)) return true;
+    if (this.#scrolled || this.#body.contains(active)) return true;
     const marked = getSelection();
     return marked !== null && !marked.isCollapsed && this.#region.contains(marked.anchorNode);
   }
@@ -122,4 +130,8 @@ export class EventsPanel {
     setText(this.#summary, received);
     if (this.#waiting.length) this.#soon();
   }
+}
+
+function cell(attributes: Record<string, string | number>, content: HTMLElement | string): HTMLElement {
+  return h("td", { role: "cell", ...attributes }, content);
 }
