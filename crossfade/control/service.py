@@ -26,6 +26,7 @@ from crossfade.core.rollout import (
     command_from_json,
     decide,
     due,
+    overdue,
     start,
 )
 from crossfade.core.rollout import commands as c
@@ -280,8 +281,9 @@ class ControlService:
         state = self.rollout
         if state is None:
             raise NoRollout
-        await self.watch()
-        state = self.rollout or state
+        if overdue(state, self.clock.now_us()):
+            await self.watch()
+            state = self.rollout or state
         now_us = self.clock.now_us()
         evidence = self._evaluate(state, now_us)
         found = decide(state, evidence, now_us, stage=stage, attempt=attempt)
