@@ -84,6 +84,36 @@ async def publisher(order: Order, settings: Settings) -> None:
         mark(order, "drained")
 
 
+async def source(order: Order, settings: Settings) -> None:
+    """Publish at a steady rate, one number after the other, until the file ``stop`` is there."""
+    from crossfade.publisher import Publisher
+
+    # After a crash it goes on behind the last number it was told is durable.
+    known = words_of(Path(order["acknowledged"]))
+    number = max((int(id_.rpartition("-")[2]) for id_ in known), default=0)
+    log = os.open(order["acknowledged"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    name = settings.publisher.source
+    async with Publisher(settings, flags=flags_of(order)) as running:
+        mark(order, "ready")
+        while not os.path.exists(order["stop"]):  # noqa: ASYNC240, PTH110 - a stat
+            batch = [
+                {
+                    "id": f"{name}-{n}",
+                    "type": "made",
+                    "key": f"key-{n % 11}",
+                    "data": {"n": n, "text": "x" * 200},
+                }
+                for n in range(number + 1, number + 1 + order["batch"])
+            ]
+            events = await running.publish_many(batch)
+            os.write(log, "".join(f"{event.id}\n" for event in events).encode())
+            number += order["batch"]
+            await asyncio.sleep(order["pause_s"])
+        while any(running.owed.values()):  # noqa: ASYNC110 - from outside there is only polling
+            await asyncio.sleep(0.05)
+        mark(order, "drained")
+
+
 def is_poison(event: Event) -> bool:
     return int(event.payload["n"]) % POISON == 0
 
@@ -100,6 +130,8 @@ async def subscriber(order: Order, settings: Settings) -> None:
     ) as running:
         mark(order, "ready")
         async for event in running:
+            # An effect takes time; positions may be saved while it is under way.
+            await asyncio.sleep(0.002)
             effects.add(event, together=together)
 
 
@@ -119,12 +151,27 @@ async def tap(order: Order, settings: Settings) -> None:
         await running.wait()
 
 
+async def control(order: Order, settings: Settings) -> None:
+    from crossfade.control.server import ControlServer
+
+    async with ControlServer(settings) as running:
+        mark(order, "ready")
+        await running.ended()
+
+
 async def run(role: str, order: Order) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     settings = Settings.model_validate(order["settings"])
-    roles = {"publisher": publisher, "subscriber": subscriber, "hub": hub, "tap": tap}
+    roles = {
+        "publisher": publisher,
+        "subscriber": subscriber,
+        "hub": hub,
+        "tap": tap,
+        "source": source,
+        "control": control,
+    }
     try:
         await roles[role](order, settings)
     except asyncio.CancelledError:

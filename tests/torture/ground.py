@@ -46,6 +46,10 @@ class Child:
             )  # fmt: skip
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
@@ -87,11 +91,17 @@ class Child:
 
 
 class Ground:
-    """A hub and a tap over a project; cases with sources of their own share them."""
+    """A hub and a tap over a project; cases with sources of their own share them.
 
-    def __init__(self, folder: Path, project: Project) -> None:
+    ``sections`` are settings that replace those of ``settings``.
+    """
+
+    def __init__(
+        self, folder: Path, project: Project, sections: dict[str, dict[str, Any]] | None = None
+    ) -> None:
         self.folder = folder
         self.project = project
+        self._sections = sections or {}
         self._hub_url = f"ws://127.0.0.1:{free_port()}"
         self.tap_path = folder / "tap.db"
         self.hub: Child
@@ -116,6 +126,8 @@ class Ground:
         """Start a process of the ground or of a case."""
         topic = order.get("topic", "critical")
         settings = self.settings(order.pop("source", "app"), topic)
+        for section, fields in self._sections.items():
+            settings[section] = {**settings.get(section, {}), **fields}
         if order.get("prunes"):
             settings["journal"] |= {"retention_events": 5, "prune_s": 0.05}
         child = Child(

@@ -1,0 +1,1 @@
+"""Steady load under random faults: ``make soak``."""
