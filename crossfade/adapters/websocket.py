@@ -194,7 +194,8 @@ class WebSocketTransport:
                 await asyncio.gather(following, return_exceptions=True)
 
     async def _greet(self, connection: ClientConnection) -> None:
-        token = self._settings.token.get_secret_value()
+        own = self._settings
+        token = own.subscriber_token.get_secret_value() or own.token.get_secret_value()
         hello = encode_frame("hello", role=self._role, instance=self._instance, token=token)
         await connection.send(hello, text=True)
         frame = decode_frame(await connection.recv(decode=False))

@@ -62,7 +62,9 @@ def client_config(settings: Settings, now_us: int) -> dict[str, Any]:
         "at_us": now_us,
         "websocket": {
             "url": settings.websocket.url,
-            "token": settings.websocket.token.get_secret_value(),
+            # A page publishes nothing: it gets the listeners' token where there is one.
+            "token": settings.websocket.subscriber_token.get_secret_value()
+            or settings.websocket.token.get_secret_value(),
         },
         "supabase": project,
         "topics": settings.topics,

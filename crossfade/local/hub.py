@@ -7,7 +7,6 @@ the statement of what a legacy side must do. ``python -m crossfade.local.hub --s
 import argparse
 import asyncio
 import contextlib
-import hmac
 import logging
 import os
 import signal
@@ -33,6 +32,7 @@ from crossfade.core.frames import (
     pack,
 )
 from crossfade.errors import InvalidEvent, PortTaken, StoreUnavailable, UsageError
+from crossfade.local.hub_access import Access, Refusal
 from crossfade.local.hub_client import Client
 from crossfade.local.hub_frames import (
     Interest,
@@ -59,21 +59,13 @@ MAX_CONNECTIONS = 10_000
 _ENVELOPE_BYTES = 1_000
 
 
-class _Refusal(Exception):
-    """Ends a connection with an error frame and a close code."""
-
-    def __init__(self, code: int, message: str) -> None:
-        self.code = code
-        self.message = message
-        super().__init__(message)
-
-
 class Hub:
     """The hub; use it as an async context manager.
 
     Binds the host and port of ``settings.url`` (port 0 takes a free one; ``url`` tells it).
 
     Raises:
+        SettingsError: tokens that do not fit together.
         PortTaken: on entry, when the port is in use.
     """
 
@@ -81,7 +73,7 @@ class Hub:
         self.hub_id = uuid4().hex
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._token = settings.token.get_secret_value().encode()
+        self._access = Access(settings)
         self._history = History(settings.history_events, settings.history_bytes)
         self._clients: dict[Interest, set[Client]] = {}
         self._links: set[PublisherLink] = set()
@@ -149,7 +141,7 @@ class Hub:
 
     async def _serve(self, connection: ServerConnection) -> None:
         try:
-            self._check_origin(connection)
+            self._admit(connection)
             role = await self._hello(connection)
             heads = [
                 [*head.stream, head.sequence, head.floor]
@@ -163,42 +155,32 @@ class Hub:
         except ConnectionClosed:
             return
         except InvalidEvent as error:
-            await self._refuse(connection, _Refusal(4400, str(error)))
-        except _Refusal as refusal:
+            await self._refuse(connection, Refusal(4400, str(error)))
+        except Refusal as refusal:
             await self._refuse(connection, refusal)
 
-    def _check_origin(self, connection: ServerConnection) -> None:
+    def _admit(self, connection: ServerConnection) -> None:
         if self._server is not None and len(self._server.connections) > MAX_CONNECTIONS:
-            raise _Refusal(1013, f"the hub serves {MAX_CONNECTIONS} connections already")
-        request = connection.request
-        origin = None if request is None else request.headers.get("Origin")
-        allowed = self._settings.origins
-        if origin is not None and "*" not in allowed and origin not in allowed:
-            raise _Refusal(4403, f"origin {origin[:100]} is not allowed")
+            raise Refusal(1013, f"the hub serves {MAX_CONNECTIONS} connections already")
+        self._access.check_origin(connection)
 
     async def _hello(self, connection: ServerConnection) -> str:
         try:
             async with asyncio.timeout(HELLO_S):
                 frame = self._decode(await connection.recv(decode=False))
         except TimeoutError:
-            raise _Refusal(4408, f"no hello within {HELLO_S:g} s") from None
+            raise Refusal(4408, f"no hello within {HELLO_S:g} s") from None
         if frame["kind"] != "hello":
-            raise _Refusal(4400, f"the first frame must be hello, not {frame['kind'][:40]!r}")
-        token = str(frame.get("token", "")).encode()
-        if self._token and not hmac.compare_digest(token, self._token):
-            raise _Refusal(4401, "wrong token")
-        role = frame.get("role")
-        if role not in {"publisher", "subscriber", "tap"}:
-            raise _Refusal(4400, "role must be publisher, subscriber or tap")
-        return str(role)
+            raise Refusal(4400, f"the first frame must be hello, not {frame['kind'][:40]!r}")
+        return self._access.role(str(frame.get("token", "")), frame.get("role"))
 
     def _decode(self, raw: bytes) -> dict[str, Any]:
         limit = self._settings.max_frame_bytes
         if len(raw) > limit:
-            raise _Refusal(4413, f"frame of {len(raw)} bytes, at most {limit} are allowed")
+            raise Refusal(4413, f"frame of {len(raw)} bytes, at most {limit} are allowed")
         return decode_frame(raw)
 
-    async def _refuse(self, connection: ServerConnection, refusal: _Refusal) -> None:
+    async def _refuse(self, connection: ServerConnection, refusal: Refusal) -> None:
         _log.warning("%s: %d %s", connection.remote_address, refusal.code, refusal.message)
         with contextlib.suppress(ConnectionClosed, TimeoutError):
             async with asyncio.timeout(HELLO_S):
@@ -231,7 +213,7 @@ class Hub:
                 elif frame["kind"] == "filled":
                     link.answered(frame)
                 else:
-                    raise _Refusal(4400, f"a publisher may not send {frame['kind'][:40]!r}")
+                    raise Refusal(4400, f"a publisher may not send {frame['kind'][:40]!r}")
         finally:
             self._links.discard(link)
             link.lost()
@@ -303,7 +285,7 @@ class Hub:
                         await fills.acquire()
                         group.create_task(self._fill(client, frame, fills))
                     else:
-                        raise _Refusal(4400, f"a client may not send {frame['kind'][:40]!r}")
+                        raise Refusal(4400, f"a client may not send {frame['kind'][:40]!r}")
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
@@ -335,7 +317,8 @@ class Hub:
 
     async def _page(self, stream: Stream, first: int, last: int) -> dict[str, Any]:
         held = self._history.get(stream)
-        floor = None if held is None else held.floor
+        # Nobody has said where the journal begins: then nothing is known to be gone.
+        floor = None if held is None or held.publisher_floor is None else held.floor
         head = None if held is None else held.head
         if held is not None and first >= held.first:
             room = self._settings.max_frame_bytes - _ENVELOPE_BYTES

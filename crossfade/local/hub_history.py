@@ -27,9 +27,12 @@ class HistoryStream:
 
     @property
     def floor(self) -> int:
-        """The first sequence that a fill can still give: from here or from the journal."""
+        """The first sequence that a fill can still give: from here or from the journal.
+
+        1 as long as no publisher has said where its journal begins.
+        """
         if self.publisher_floor is None:
-            return self.first
+            return 1
         return min(self.first, self.publisher_floor)
 
 

@@ -133,6 +133,9 @@ class WebSocketSettings(Section):
 
     url: str = "ws://127.0.0.1:8765"
     token: SecretStr = SecretStr("")
+    subscriber_token: SecretStr = Field(
+        SecretStr(""), description="may listen and not publish; subscribers and taps prefer it"
+    )
     history_events: int = Field(
         50_000, ge=0, description="the reference hub's history, all streams together"
     )

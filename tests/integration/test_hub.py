@@ -8,9 +8,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
 from crossfade.core.event import to_wire
-from crossfade.errors import PortTaken
+from crossfade.errors import PortTaken, SettingsError
 from crossfade.local.hub import Hub
-from crossfade.settings import WebSocketSettings
+from crossfade.settings import Settings, WebSocketSettings
+from crossfade.subscriber import Subscriber
 from tests.integration.raw_client import RawClient, make_event, until
 
 
@@ -196,6 +197,43 @@ async def test_a_fill_nobody_can_give_is_answered_empty() -> None:
         await subscriber.send("fill", request=3, **unknown, first=1, last=1)
         answer = await subscriber.next("filled")
         assert (answer["events"], answer["floor"], answer["head"]) == ([], None, None)
+
+
+async def test_without_a_publishers_word_nothing_is_known_to_be_gone() -> None:
+    """The history begins at 10, but the journal may hold what was before."""
+    async with Hub(settings()) as hub, RawClient(hub.url) as subscriber:
+        place = {"source": "app", "epoch": 1, "topic": "critical", "partition": 0}
+        async with RawClient(hub.url, "publisher") as publisher:
+            await publisher.publish(*(make_event(n) for n in range(10, 13)))
+        await subscriber.send("fill", request=1, **place, first=3, last=9)
+        answer = await subscriber.next("filled")
+        assert (answer["events"], answer["floor"], answer["head"]) == ([], None, 12)
+        assert (await subscriber.subscribe())["heads"] == [["app", 1, "critical", 0, 12, 1]]
+        async with RawClient(hub.url, "publisher") as publisher:
+            await publisher.publish(heads=[["app", 1, "critical", 0, 12, 8]])
+        await subscriber.send("fill", request=2, **place, first=3, last=9)
+        assert (await subscriber.next("filled"))["floor"] == 8
+
+
+async def test_a_listeners_token_may_not_publish() -> None:
+    both = settings(token="all", subscriber_token="listen")
+    async with Hub(both) as hub:
+        for role in ("subscriber", "tap"):
+            for token in ("all", "listen"):
+                async with RawClient(hub.url, role, token):
+                    pass
+        async with RawClient(hub.url, "publisher", "all"):
+            pass
+        for token in ("listen", "", "other"):
+            with pytest.raises(ConnectionClosedError) as failure:
+                await RawClient(hub.url, "publisher", token).__aenter__()
+            assert failure.value.rcvd is not None
+            assert failure.value.rcvd.code == 4401
+        transport = WebSocketSettings(url=hub.url, subscriber_token=SecretStr("listen"))
+        async with Subscriber(Settings(websocket=transport)):
+            await until(lambda: hub.clients == 1)
+    with pytest.raises(SettingsError, match="without it everybody may publish"):
+        Hub(settings(token="", subscriber_token="listen"))
 
 
 @pytest.mark.parametrize(

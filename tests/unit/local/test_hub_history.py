@@ -50,7 +50,7 @@ def test_a_history_of_nothing_still_knows_heads() -> None:
     history = History(0, 0)
     filled(history, A, 1, 3)
     assert history.events == 0
-    assert history.heads(lambda _: True) == [Head(A, 3, 4)]
+    assert history.heads(lambda _: True) == [Head(A, 3, 1)]
 
 
 def test_a_jump_forgets_what_was_before_it() -> None:
