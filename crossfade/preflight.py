@@ -46,8 +46,13 @@ async def preflight(settings: Settings, control: ControlClient) -> list[Measurem
     live = [one for one in status["instances"] if one["live"]]
     return [
         *(one.to_measurement() for one in await examine(what, CHECKS)),
-        _live(live, Role.PUBLISHER, "start the application with its Publisher"),
-        _live(live, Role.SUBSCRIBER, "start a Subscriber, or wait until one has reported"),
+        _live(live, "publisher", (Role.PUBLISHER,), "start the application with its Publisher"),
+        _live(
+            live,
+            "subscriber",
+            (Role.SUBSCRIBER, Role.PAGE),
+            "start a Subscriber, or wait until one has reported",
+        ),
         _flags(status["flags"], live),
     ]
 
@@ -60,10 +65,12 @@ def _percent(status: Mapping[str, Any]) -> float:
     return float(max(rollout["stages"][rollout["stage"]]["percent"].values(), default=100.0))
 
 
-def _live(live: list[Mapping[str, Any]], role: Role, advice: str) -> Measurement:
-    found = sum(1 for one in live if one["role"] == role)
+def _live(
+    live: list[Mapping[str, Any]], name: str, roles: tuple[Role, ...], advice: str
+) -> Measurement:
+    found = sum(1 for one in live if one["role"] in roles)
     return Measurement(
-        name=f"live_{role.value}s",
+        name=f"live_{name}s",
         value=float(found),
         limit=1.0,
         n=found,

@@ -89,7 +89,7 @@ def _rates(live: Iterable[Instance]) -> dict[str, float]:
             counts["published_per_s"] = sum(one.report.categories.values())
             for name, sink in one.report.sinks.items():
                 counts[f"{name}_per_s"] = sink.events
-        if one.report.role is Role.SUBSCRIBER:
+        if one.report.role in (Role.SUBSCRIBER, Role.PAGE):
             for name, transport in one.report.transports.items():
                 counts[f"delivered_{name}_per_s"] = transport.delivered
         for name, count in counts.items():

@@ -95,6 +95,7 @@ def evaluate(
         measure.breaker(found),
         measure.lost(found),
         *measure.latencies(found, targets, elapsed_us, serves),
+        *measure.page_load(found),
         *_reconciled(reconciliation, targets),
     ]
     required = ["applied", "coverage", "events", "error_rate", "breaker", "lost", "latency_ratio"]

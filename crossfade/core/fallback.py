@@ -60,7 +60,7 @@ def _followed(live: list[Mapping[str, Any]], version: int) -> Measurement:
 
 
 def _on_realtime(live: list[Mapping[str, Any]]) -> Measurement:
-    subscribers = [one for one in live if one["role"] == Role.SUBSCRIBER]
+    subscribers = [one for one in live if one["role"] in (Role.SUBSCRIBER, Role.PAGE)]
     left = {str(one["instance"]): _realtime_partitions(one) for one in subscribers}
     still = {name: count for name, count in left.items() if count}
     return Measurement(

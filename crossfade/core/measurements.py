@@ -1,5 +1,6 @@
 """One function per figure: from what the instances told to a measurement against its limit."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ __all__ = [
     "events",
     "latencies",
     "lost",
+    "page_load",
     "percent",
     "sub_windows",
 ]
@@ -42,6 +44,15 @@ MINIMUM_COVERAGE = 0.95
 
 MINIMUM_LATENCIES = 20
 """Fewest observations from which a 95th percentile is judged."""
+
+MINIMUM_PAGES = 5
+"""Fewest live pages from which their load time is judged."""
+
+PAGE_LOAD_MS = 2_000.0
+"""The strategy's own target: a dashboard shows live data within two seconds."""
+
+PAGE_LOAD_SHARE = 0.75
+"""So many pages must keep it (the share that Web Vitals take): the rest may be slow computers."""
 
 _SHORTEST_SUB_WINDOW_S = 2.0
 """Twice the interval of reports, so that a sub-window of live instances is never empty."""
@@ -235,7 +246,7 @@ def latencies(
     """95th percentiles per transport, and Realtime against WebSocket on the same events."""
     measured = [_latency_ratio(found, targets), *_ratio_sustained(found, targets, elapsed_us)]
     for name, limit in (("realtime", targets.p95_ms), ("websocket", None)):
-        histogram = found.total.transport(Role.SUBSCRIBER, name).latency
+        histogram = found.total.deliveries(name).latency
         value = quantile(histogram, 0.95)
         if limit is None and value is None:
             continue  # for comparison only
@@ -319,8 +330,8 @@ def _ratio_sustained(found: Snapshot, targets: Targets, elapsed_us: int) -> tupl
 
 def adoption(found: Snapshot, targets: Targets) -> Measurement:
     """Realtime's share of the cohort's events at subscribers."""
-    realtime = found.total.transport(Role.SUBSCRIBER, "realtime").cohort
-    n = realtime + found.total.transport(Role.SUBSCRIBER, "websocket").cohort
+    realtime = found.total.deliveries("realtime").cohort
+    n = realtime + found.total.deliveries("websocket").cohort
     share = realtime / n if n else 0.0
     return Measurement(
         name="adoption",
@@ -331,6 +342,29 @@ def adoption(found: Snapshot, targets: Targets) -> Measurement:
         relation=">=",
         verdict=_if(n > 0, lambda: share >= targets.adoption),
         detail="of the cohort's events came first by Realtime",
+    )
+
+
+def page_load(found: Snapshot) -> tuple[Measurement, ...]:
+    """How long live pages took until their data was live, as their browsers measured it."""
+    loads = sorted(
+        one.report.resources["dashboard.load"]
+        for one in found.live
+        if one.report.role is Role.PAGE and "dashboard.load" in one.report.resources
+    )
+    if len(loads) < MINIMUM_PAGES:
+        return ()  # not required: a slow tab or two hold nothing
+    value = loads[max(0, math.ceil(PAGE_LOAD_SHARE * len(loads)) - 1)]
+    return (
+        Measurement(
+            name="dashboard.load",
+            value=_rounded(value),
+            limit=PAGE_LOAD_MS,
+            n=len(loads),
+            unit="ms",
+            verdict=Verdict.PASS if value <= PAGE_LOAD_MS else Verdict.FAIL,
+            detail=f"{PAGE_LOAD_SHARE:.0%} of the live pages; the slowest took {loads[-1]:.0f} ms",
+        ),
     )
 
 

@@ -16,6 +16,7 @@ METRICS = (
     "latency_ratio",
     "adoption",
     "coverage",
+    "dashboard.load",
     "tickets",
 )
 """The measurements that a report shows, in its order."""

@@ -13,6 +13,8 @@ class Role(StrEnum):
 
     PUBLISHER = "publisher"
     SUBSCRIBER = "subscriber"
+    PAGE = "page"
+    """A subscriber in a browser's tab, which may be slow or asleep for reasons of its own."""
     TAP = "tap"
 
 

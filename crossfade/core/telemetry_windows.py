@@ -129,6 +129,14 @@ class Window:
         """The transport's total for ``role``; an empty one when nobody reported it."""
         return self.transports.get(f"{role.value}/{name}") or TransportTotal()
 
+    def deliveries(self, name: str) -> TransportTotal:
+        """What subscribers got by a transport: pages' where no other subscriber reports.
+
+        A tab on a busy computer says nothing of the transport (ADR 18).
+        """
+        told = any(key.startswith(f"{Role.SUBSCRIBER.value}/") for key in self.transports)
+        return self.transport(Role.SUBSCRIBER if told else Role.PAGE, name)
+
     def to_json(self) -> dict[str, Any]:
         """The window as JSON values."""
         return {

@@ -10,7 +10,6 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from crossfade.core.statistics import quantile
-from crossfade.core.telemetry import Role
 from crossfade.core.telemetry_windows import Window
 
 __all__ = ["MAX_POINTS", "Trend", "chart", "spark", "trends"]
@@ -115,7 +114,7 @@ def _parts(windows: list[Window]) -> list[Window]:
 
 def _p95(parts: Sequence[Window], transport: str) -> tuple[tuple[int, float | None], ...]:
     return tuple(
-        (part.to_us, quantile(part.transport(Role.SUBSCRIBER, transport).latency, 0.95))
+        (part.to_us, quantile(part.deliveries(transport).latency, 0.95))
         for part in parts
     )
 

@@ -30,6 +30,8 @@ import { HubTransport } from "./websocket.js";
 
 const TICK_MS = 100;
 const REPORT_MS = 1_000;
+/** A page whose tick is late by more was busy or asleep: what it got meanwhile waited for it. */
+const LATE_MS = 500;
 const SAVE_MS = 250;
 /** Longest wait for the first flags before the last known ones are used. */
 const FIRST_FLAGS_MS = 1_500;
@@ -68,6 +70,7 @@ export class Subscriber {
   #unsaved = false;
   #changed = true;
   #savedMs = 0;
+  #tickedMs = monotonicMs();
   #reportedMs = 0;
   #reporting = false;
   #shown = "";
@@ -264,9 +267,10 @@ export class Subscriber {
       batch = [];
       if (events.length) this.#guard(() => this.#options.onEvents(events));
     };
+    const late = monotonicMs() - this.#tickedMs > LATE_MS;
     for (const fact of facts) {
       if (isEvent(fact)) {
-        this.#telemetry.delivered(fact, via, this.#switch.inCohort(fact.topic, fact.partition));
+        this.#telemetry.delivered(fact, via, this.#switch.inCohort(fact.topic, fact.partition), late);
         if (this.#interest.wants(fact)) batch.push(fact);
         continue;
       }
@@ -292,6 +296,7 @@ export class Subscriber {
   #tick(): void {
     if (this.#closed) return;
     const nowMs = monotonicMs();
+    this.#tickedMs = nowMs;
     const progress = (topic: string, partition: number) => this.#sequencer.progress(topic, partition);
     for (const fact of this.#switch.step(nowMs, progress, Math.random())) {
       this.#guard(() => this.#options.onSwitch?.(fact));

@@ -67,6 +67,8 @@ export class Telemetry {
   #sinceMs: number;
   /** Events whose content did not have its hash. */
   altered = 0;
+  /** Deliveries that this page delayed itself: they say nothing of a transport. */
+  late = 0;
   /** Figures of the page itself (load time, errors), sent with every report. */
   readonly resources: Record<string, number> = {};
 
@@ -88,8 +90,11 @@ export class Telemetry {
     this.#windows[via].received += count;
   }
 
-  /** An event was handed over; `via` is null when a store brought it. */
-  delivered(event: CrossfadeEvent, via: TransportName | null, inCohort: boolean): void {
+  /**
+   * An event was handed over; `via` is null when a store brought it, and `late` says that the
+   * page itself was busy or asleep until just now.
+   */
+  delivered(event: CrossfadeEvent, via: TransportName | null, inCohort: boolean, late: boolean): void {
     this.#categories.set(event.category, (this.#categories.get(event.category) ?? 0) + 1);
     if (via === null) return;
     const window = this.#windows[via];
@@ -97,6 +102,10 @@ export class Telemetry {
     window.cohort += Number(inCohort);
     if (event.committed === undefined) return;
     if (event.sequence <= (this.#replayed.get(streamKey(event)) ?? 0)) return;
+    if (late) {
+      this.late++;
+      return;
+    }
     const latencyMs = Math.max(LEAST_MS, Date.now() - this.skew.ms - event.committed / 1_000);
     const bucket = Math.floor(Math.log(latencyMs) / GROWTH);
     window.latency.set(bucket, (window.latency.get(bucket) ?? 0) + 1);
@@ -109,7 +118,7 @@ export class Telemetry {
       continuity.reduce((all, report) => all + value(report), 0);
     const found = {
       instance: this.#instance,
-      role: "subscriber",
+      role: "page",
       at_us: Date.now() * 1_000,
       interval_ms: Math.max(1, nowMs - this.#sinceMs),
       flag_version: standings.flagVersion,
@@ -129,7 +138,7 @@ export class Telemetry {
         switch_failed: standings.switchFailed,
         fallen_back: standings.fallenBack,
       },
-      resources: { ...this.resources, buffered: sum((one) => one.buffered) },
+      resources: { ...this.resources, buffered: sum((one) => one.buffered), "page.late": this.late },
     };
     this.#windows = { websocket: empty(), realtime: empty() };
     this.#categories = new Map();

@@ -36,6 +36,7 @@ class World:
     publisher: dict[str, Any] = field(default_factory=dict)
     subscriber: dict[str, Any] = field(default_factory=dict)
     tap: dict[str, Any] = field(default_factory=dict)
+    pages: list[dict[str, Any]] = field(default_factory=list)
     roles: tuple[str, ...] = ("publisher", "subscriber", "tap")
     seconds: int = 10
     result: dict[str, Any] | None = field(default_factory=a_reconciliation)
@@ -55,6 +56,8 @@ class World:
             found.append(reader_report(second, **self.subscriber))
         if "tap" in self.roles:
             found.append(reader_report(second, "tap", Role.TAP, **self.tap))
+        for number, page in enumerate(self.pages):
+            found.append(reader_report(second, f"browser-{number}", Role.PAGE, **page))
         return found
 
     def evidence(self, until_s: int | None = None) -> Evidence:
@@ -266,6 +269,52 @@ def test_a_shadow_stage_is_judged_without_subscribers_figures() -> None:
     assert evidence.verdict is Verdict.PASS
     assert evidence.get("adoption") is None
     assert "p95_realtime" not in evidence.required
+
+
+def a_page(load_ms: float, latency_ms: float = 40.0) -> dict[str, Any]:
+    window = {"latency_ms": latencies(latency_ms, 200)}
+    return {"resources": {"dashboard.load": load_ms}, "realtime": window}
+
+
+def test_slow_tabs_hold_nothing_beside_a_good_subscriber() -> None:
+    evidence = World(pages=[a_page(300.0, 9_000.0)] * 4).evidence()
+    assert evidence.verdict is Verdict.PASS
+    assert evidence.get("dashboard.load") is None
+
+
+def test_a_product_of_pages_only_is_judged_by_them() -> None:
+    roles = ("publisher", "tap")
+    good = World(roles=roles, pages=[a_page(300.0)]).evidence()
+    assert good.verdict is Verdict.PASS
+    slow = World(roles=roles, pages=[a_page(300.0, 9_000.0)]).evidence()
+    found = slow.get("p95_realtime")
+    assert found is not None
+    assert found.verdict is Verdict.FAIL
+
+
+def test_what_a_page_lost_is_lost() -> None:
+    evidence = World(pages=[{**a_page(300.0), "totals": {"lost": 1}}]).evidence()
+    assert [one.name for one in breach(evidence)] == ["lost"]
+
+
+@pytest.mark.parametrize(
+    ("loads_ms", "value", "verdict"),
+    [
+        ([300.0, 300.0, 400.0, 2_000.0, 9_000.0], 2_000.0, Verdict.PASS),
+        ([300.0, 300.0, 400.0, 2_001.0, 9_000.0], 2_001.0, Verdict.FAIL),
+        ([300.0] * 7 + [9_000.0], 300.0, Verdict.PASS),
+    ],
+)
+def test_most_pages_must_load_in_time(
+    loads_ms: list[float], value: float, verdict: Verdict
+) -> None:
+    evidence = World(pages=[a_page(load) for load in loads_ms]).evidence()
+    found = evidence.get("dashboard.load")
+    assert found is not None
+    assert (found.value, found.verdict, found.n) == (value, verdict, len(loads_ms))
+    # It can hold a stage, and never takes one back.
+    assert evidence.verdict is verdict
+    assert breach(evidence) == ()
 
 
 @settings(max_examples=40, deadline=None)

@@ -123,7 +123,7 @@ export class Charts {
   }
 
   show(status: Status): void {
-    const subscribers = status.instances.filter((one) => one.live && one.role === "subscriber");
+    const subscribers = status.instances.filter((one) => one.live && (one.role === "subscriber" || one.role === "page"));
     const share = (name: string): number => (status.rates[`delivered_${name}_per_s`] ?? 0) / Math.max(1, subscribers.length);
     const atMs = status.at_us / 1_000;
     this.#rate.add(atMs, [status.rates["published_per_s"] ?? 0, share("websocket"), share("realtime")]);

@@ -66,8 +66,9 @@ function updateRow(row: HTMLElement, one: Measurement): void {
 
 // -- week by week ------------------------------------------------------------------------
 
-const METRICS = ["delivery", "lost", "error_rate", "p95_realtime", "latency_ratio", "adoption", "coverage", "tickets"];
-const LOAD_LIMIT_MS = 2_000;
+const METRICS = ["delivery", "lost", "error_rate", "p95_realtime", "latency_ratio", "adoption", "coverage", "dashboard.load", "tickets"];
+/** As in `crossfade.core.measurements`: so many live pages, and how many of them must keep the limit. */
+const LOAD = { limitMs: 2_000, share: 0.75, pages: 5 } as const;
 
 interface Week {
   readonly label: string;
@@ -83,14 +84,14 @@ export function drawSuccess(body: HTMLElement, status: Status, audit: readonly A
     const now = new Map(evidence.measurements.map((one) => [one.name, one]));
     columns.push({ label: `${rollout.stages[rollout.stage]?.name ?? ""} now`, approver: "", measurements: now });
   }
-  const load = loadMeasurement(status);
+  const load = pageLoad(status);
   if (columns.length === 0 && load === null) {
     fill(body, h("p", { class: "muted empty" }, "The first stage has not come to its gate yet."));
     return;
   }
   const latest = columns.at(-1);
-  if (load !== null) latest?.measurements.set(load.name, load);
-  const names = [...METRICS, "dashboard.load"].filter((name) => columns.some((week) => week.measurements.has(name)));
+  if (load !== null && latest?.measurements.has(load.name) === false) latest.measurements.set(load.name, load);
+  const names = METRICS.filter((name) => columns.some((week) => week.measurements.has(name)));
   const head = columns.map((week) =>
     h("th", { scope: "col", class: "n" }, week.label, week.approver !== "" && h("span", { class: "detail" }, `approved by ${week.approver}`)),
   );
@@ -108,12 +109,16 @@ export function drawSuccess(body: HTMLElement, status: Status, audit: readonly A
   );
 }
 
-/** The slowest page that reported how long it took until its data was live. */
-function loadMeasurement(status: Status): Measurement | null {
-  const loads = status.instances.flatMap((one) => one.report.resources["dashboard.load"] ?? []);
+/** What live pages measured of themselves; fewer than a verdict takes are shown without one. */
+export function pageLoad({ instances }: Pick<Status, "instances">): Measurement | null {
+  const loads = instances
+    .filter((one) => one.live && one.role === "page")
+    .flatMap((one) => one.report.resources["dashboard.load"] ?? [])
+    .sort((a, b) => a - b);
   if (loads.length === 0) return null;
-  const value = Math.max(...loads);
-  return { name: "dashboard.load", value, limit: LOAD_LIMIT_MS, n: loads.length, unit: "ms", verdict: value < LOAD_LIMIT_MS ? "pass" : "fail", relation: "<", detail: "slowest browser" };
+  const value = loads[Math.max(0, Math.ceil(LOAD.share * loads.length) - 1)] ?? 0;
+  const judged = value <= LOAD.limitMs ? "pass" : "fail";
+  return { name: "dashboard.load", value, limit: LOAD.limitMs, n: loads.length, unit: "ms", verdict: loads.length < LOAD.pages ? "inconclusive" : judged, relation: "<=", detail: "" };
 }
 
 /** Every attempt of every stage that came to its gate, from the audit log. */

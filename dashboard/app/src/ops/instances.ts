@@ -47,7 +47,7 @@ function updateItem(item: HTMLElement, one: Instance, version: number): void {
   setText(pill, one.live ? one.role : `silent for ${span(one.age_ms)}`);
   pill.dataset["tone"] = one.live ? "calm" : "ask";
   item.dataset["live"] = String(one.live);
-  split.hidden = one.role !== "subscriber" || partitions === 0;
+  split.hidden = partitions === 0;
   split.style.setProperty("--served", String(partitions ? ((realtime?.partitions ?? 0) / partitions) * 100 : 0));
   setText(said, `${saidBy(one)}; flags ${one.flag_version}${one.flag_version < version ? " (pending)" : ""}`);
 }

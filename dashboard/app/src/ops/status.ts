@@ -111,7 +111,7 @@ export interface Report {
 
 export interface Instance {
   readonly instance: string;
-  readonly role: "publisher" | "subscriber" | "tap";
+  readonly role: "publisher" | "subscriber" | "page" | "tap";
   readonly age_ms: number;
   readonly live: boolean;
   readonly flag_version: number;
