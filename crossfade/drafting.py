@@ -1,6 +1,7 @@
 """From what an application hands over to a draft: checked, classified, serialised once."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +48,8 @@ class Drafter:
         self._max_event_bytes = max_event_bytes
         self._now_us = now_us
         self._random = random
+        self.rules: Counter[str] = Counter()
+        """How many drafts each rule of the classification has decided."""
         self._entropy = b""
         self._used = 0
 
@@ -76,7 +79,8 @@ class Drafter:
                 f"data: {size} bytes, at most {self._max_event_bytes} are allowed "
                 "(publisher.max_event_bytes)"
             )
-        category, topic, _ = self._classifier.classify(type_, data)
+        category, topic, rule = self._classifier.classify(type_, data)
+        self.rules[rule] += 1
         partition = partition_of(topic, key, self._partitions)
         return Draft(event_id, type_, time_us, key, category, topic, partition, text)
 

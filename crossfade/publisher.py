@@ -172,6 +172,11 @@ class Publisher:
         return self._flags.flags
 
     @property
+    def classified(self) -> dict[str, int]:
+        """Per rule of the classification, how many events it has decided; ``default`` too."""
+        return dict(self._drafter.rules)
+
+    @property
     def owed(self) -> dict[str, int]:
         """Per sink, how many committed events it was not given yet."""
         sinks = SINKS if self._legacy.send is not None else SINKS[1:]

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.stack import run_interruptibly
-from crossfade.core.classification import Classifier, Rule
+from crossfade.core.classification import Classification, Classifier, Rule
 from crossfade.core.continuity import Lost
 from crossfade.core.event import Event, format_time
 from crossfade.core.frames import encode_event
@@ -24,6 +24,9 @@ from crossfade.local.input_lines import STANDARD_INPUT, open_lines, parsed
 from crossfade.settings import ClassificationSettings, Settings
 
 __all__ = ["register"]
+
+TYPES_SHOWN = 5
+"""Types of a rule that `classify` names."""
 
 FileArgument = Annotated[
     Path, typer.Argument(help="JSON lines, also compressed (.gz); - is standard input.")
@@ -181,30 +184,62 @@ def classify(
 ) -> None:
     """Show which category and rule each event of a file would get; nothing is published.
 
+    With the commonest types that each rule caught, and the rules that caught nothing.
+
     Example: crossfade classify data/flights-2013-01.jsonl.gz
     """
-    classifier = _classifier(settings_for(settings, state).classification)
-    counts: Counter[tuple[str, str, str]] = Counter()
+    chosen = settings_for(settings, state).classification
+    classifier = _classifier(chosen)
+    types: dict[Classification, Counter[str]] = defaultdict(Counter)
     with open_lines(file) as lines:
-        for event in parsed(lines, str(file)):
-            counts[tuple(classifier.classify(event.type, event.data))] += 1  # type: ignore[index]
-    total = sum(counts.values())
+        for event in parsed(lines, "standard input" if file == STANDARD_INPUT else str(file)):
+            types[classifier.classify(event.type, event.data)][event.type] += 1
+    counts = Counter({answer: found.total() for answer, found in types.items()})
+    caught = {answer.rule for answer in counts}
+    unused = [rule.name for rule in chosen.rules if rule.name not in caught]
+    categories: Counter[str] = Counter(dict.fromkeys(chosen.categories, 0))
+    for answer, count in counts.items():
+        categories[answer.category] += count
+    total = counts.total()
     if as_json:
         rows = [
-            {"category": category, "topic": topic, "rule": rule, "events": count}
-            for (category, topic, rule), count in counts.most_common()
+            {
+                **answer._asdict(),
+                "events": count,
+                "types": [name for name, _ in types[answer].most_common(TYPES_SHOWN)],
+            }
+            for answer, count in counts.most_common()
         ]
-        typer.echo(orjson.dumps({"events": total, "rules": rows}).decode())
+        document = {
+            "events": total,
+            "categories": categories,
+            "rules": rows,
+            "unused_rules": unused,
+        }
+        typer.echo(orjson.dumps(document).decode())
         return
     table = Table(box=None, pad_edge=False)
     for title in ("category", "topic", "rule"):
         table.add_column(title)
     for title in ("events", "share"):
         table.add_column(title, justify="right")
-    for (category, topic, rule), count in counts.most_common():
-        table.add_row(category, topic, rule, f"{count:,}", f"{100 * count / total:.1f} %")
-    table.add_row("all", "", "", f"{total:,}", "", style="bold")
+    table.add_column("types", overflow="fold")
+    for answer, count in counts.most_common():
+        some = types[answer].most_common(TYPES_SHOWN)
+        more = ", …" if len(types[answer]) > len(some) else ""
+        table.add_row(
+            *answer,
+            f"{count:,}",
+            f"{100 * count / total:.1f} %",
+            ", ".join(name for name, _ in some) + more,
+        )
+    table.add_row("all", "", "", f"{total:,}", "", "", style="bold")
     Console().print(table)
+    empty = [name for name, count in categories.items() if not count]
+    if empty:
+        typer.echo(f"categories without an event: {', '.join(empty)}")
+    if unused:
+        typer.echo(f"rules that caught nothing: {', '.join(unused)}")
 
 
 def _classifier(settings: ClassificationSettings) -> Classifier:

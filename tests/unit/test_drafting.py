@@ -80,3 +80,11 @@ def test_a_fault_names_its_field(fields: Any, message: str) -> None:
 def test_the_limit_itself_is_allowed_and_absent_fields_may_be_null() -> None:
     fields = {"type": "x", "data": "é" * 499, "key": None, "time": None, "id": None}
     assert len(drafter().draft_from(fields).data.encode()) == 1_000
+
+
+def test_each_rule_is_counted() -> None:
+    chosen = Classifier([Rule(name="ours", category="debug", type="a.*")], heuristics=False)
+    drafter = Drafter(chosen, partitions=4, max_event_bytes=1_000, now_us=lambda: 1)
+    for type_ in ("a.b", "x", "a.c"):
+        drafter.draft(type_, {})
+    assert drafter.rules == {"ours": 2, "default": 1}

@@ -125,27 +125,76 @@ def test_classify_counts_by_category_and_rule(run: Run, tmp_path: Path) -> None:
         file.write(
             "[classification]\nheuristics = false\n[[classification.rules]]\n"
             'name = "departures"\ncategory = "user_activity"\ntype = "flight.*"\n'
+            '[[classification.rules]]\nname = "late"\ncategory = "critical"\nfield = "late"\n'
         )
     status, out, _ = run("classify", "-", "--json", stdin=GOOD * 3 + line(1))
     assert status == 0
     assert json.loads(out) == {
         "events": 4,
+        "categories": {
+            "critical": 0,
+            "performance": 0,
+            "user_activity": 3,
+            "system": 1,
+            "debug": 0,
+        },
         "rules": [
             {
                 "category": "user_activity",
                 "topic": "user_activity",
                 "rule": "departures",
                 "events": 3,
+                "types": ["flight.departed"],
             },
-            {"category": "system", "topic": "system", "rule": "default", "events": 1},
+            {
+                "category": "system",
+                "topic": "system",
+                "rule": "default",
+                "events": 1,
+                "types": ["t"],
+            },
         ],
+        "unused_rules": ["late"],
     }
-    status, out, _ = run("classify", "-", stdin=GOOD + line(1))
+    (tmp_path / "sample.jsonl").write_text(GOOD + line(1))
+    status, out, _ = run("classify", str(tmp_path / "sample.jsonl"))
+    assert status == 0
     assert "departures" in out
     assert "50.0 %" in out
+    assert "rules that caught nothing: late" in out
+    assert "categories without an event: critical, performance, debug" in out
 
 
 def test_classify_names_a_bad_line(run: Run) -> None:
     status, _, err = run("classify", "-", stdin=GOOD + "[]\n")
     assert status == 2
-    assert err == "crossfade: -: line 2: must be an object, not list\n"
+    assert err == "crossfade: standard input: line 2: must be an object, not list\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "fault"),
+    [
+        ('[[classification.rules]]\nname = "r"\ncategory = "gold"\ntype = "x"\n', "gold"),
+        ('[[classification.rules]]\nname = "r"\ncategory = "debug"\npattern = "("\n', "rule r"),
+        ('[[classification.rules]]\nname = "r"\ncategory = "debug"\n', "sets no condition"),
+        ('default = "gold"\n', "gold"),
+    ],
+)
+def test_classify_names_what_is_wrong_with_the_rules(
+    run: Run, tmp_path: Path, rules: str, fault: str
+) -> None:
+    with (tmp_path / "crossfade.toml").open("a") as file:
+        file.write("[classification]\n" + rules)
+    status, out, err = run("classify", "-", stdin=GOOD)
+    assert (status, out) == (2, "")
+    assert fault in err
+    assert err.count("\n") == 1
+
+
+def test_classify_of_nothing_and_of_no_file(run: Run, tmp_path: Path) -> None:
+    status, out, _ = run("classify", "-", "--json", stdin="")
+    assert (status, json.loads(out)["events"]) == (0, 0)
+    assert run("classify", "-", stdin="")[0] == 0
+    status, _, err = run("classify", str(tmp_path / "nowhere.jsonl"))
+    assert status == 2
+    assert "nowhere.jsonl" in err
