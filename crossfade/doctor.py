@@ -212,6 +212,7 @@ async def _quota(what: Examination) -> list[Finding]:
     return [
         judge.judge_quota(plan, traffic, what.percent),
         judge.judge_frame_limit(plan, relay.frame_limit_bytes),
+        judge.judge_channels(plan, len(what.settings.topics)),
     ]
 
 

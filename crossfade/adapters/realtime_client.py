@@ -1,10 +1,13 @@
 """Ending a client of realtime-py for good: its own ``close`` leaves tasks behind.
 
 Reads private names of realtime 2.34; ``tests/unit/adapters/test_realtime.py`` notices when
-they change.
+they change. Also keeps the API key, which Realtime wants in the socket's address, out of what the
+WebSocket library logs when an application asks it for everything.
 """
 
 import asyncio
+import logging
+import re
 from typing import Any
 
 from realtime import AsyncRealtimeChannel, AsyncRealtimeClient
@@ -12,6 +15,20 @@ from realtime import AsyncRealtimeChannel, AsyncRealtimeClient
 __all__ = ["dispose", "dispose_channel", "is_alive"]
 
 CLOSE_S = 1.0
+_KEY = re.compile(r"(apikey=|\"access_token\": ?\")[^&\s\"']+")
+
+
+class _HideKeys(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                _KEY.sub(r"\1…", str(value)) if _KEY.search(str(value)) else value
+                for value in record.args
+            )
+        return True
+
+
+logging.getLogger("websockets.client").addFilter(_HideKeys())
 
 
 def is_alive(client: AsyncRealtimeClient) -> bool:

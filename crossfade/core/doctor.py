@@ -14,6 +14,7 @@ from crossfade.core.plans import (
 )
 
 __all__ = [
+    "judge_channels",
     "judge_clock",
     "judge_disk",
     "judge_frame_limit",
@@ -281,3 +282,15 @@ def judge_frame_limit(plan: PlanLimits | None, limit_bytes: int) -> Finding:
             f"set relay.frame_limit_bytes to {plan.broadcast_bytes * 9 // 10} or less",
         )
     return green("frame_limit", f"{limit_bytes:,} bytes")
+
+
+def judge_channels(plan: PlanLimits | None, topics: int) -> Finding:
+    """A reader joins a channel per topic, all on one connection."""
+    most = 100 if plan is None else plan.channels_per_connection
+    if topics > most:
+        return red(
+            "channels",
+            f"{topics:,} topics; a connection holds {most} channels",
+            "fewer topics, more partitions each: events are chosen by key, not by topic",
+        )
+    return green("channels", f"{topics:,} of {most} channels a connection", float(topics))

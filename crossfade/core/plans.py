@@ -74,7 +74,7 @@ class Traffic(NamedTuple):
     event_bytes: float = 600.0
     """Mean size of an event's wire object."""
     publishers: int = 1
-    batches_per_s: float = 20.0
+    batches_per_s: float = 1 / 0.03
     """Most batches a publisher sends a second: 1 / ``relay.poll_s``."""
     frame_limit_bytes: int = 200_000
     """``relay.frame_limit_bytes``."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from crossfade.core.doctor import (
+    judge_channels,
     judge_clock,
     judge_disk,
     judge_frame_limit,
@@ -106,6 +107,8 @@ def test_statement_timeouts(timeouts: dict[str, str | None], level: Level) -> No
         (judge_frame_limit(None, 3_000_000), G),
         (judge_frame_limit(plan_named("free"), 256_000), G),
         (judge_frame_limit(plan_named("free"), 256_001), R),
+        (judge_channels(None, 100), G),
+        (judge_channels(plan_named("free"), 101), R),
         (list_or_green("x", [], "fine", "bad", "do"), G),
         (list_or_green("x", list("abcdefg"), "fine", "bad", "do"), R),
     ],
@@ -166,7 +169,7 @@ def test_traffic_is_measured_from_the_live_reports() -> None:
         heads_per_s=1,
         frame_limit_bytes=200_000,
     )
-    assert found == Traffic(topics=(20.0, 2.0), subscribers=2, publishers=2)
+    assert found == Traffic(topics=(20.0, 2.0), subscribers=2, publishers=2, batches_per_s=20)
     assert messages_per_s(found) > 0
 
 

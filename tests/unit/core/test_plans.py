@@ -14,6 +14,7 @@ from crossfade.core.plans import (
     plan_named,
 )
 from crossfade.errors import UsageError
+from crossfade.settings import RelaySettings
 
 traffics = st.builds(
     Traffic,
@@ -47,6 +48,14 @@ def test_an_unknown_plan_names_those_that_exist() -> None:
         plan_named("gratis")
 
 
+def test_the_relays_settings_are_the_default() -> None:
+    relay, traffic = RelaySettings(), Traffic(topics=[1], subscribers=0)
+    assert traffic.batches_per_s == pytest.approx(1 / relay.poll_s)
+    assert traffic.heads_per_s == pytest.approx(1 / relay.heads_s)
+    assert traffic.frame_limit_bytes == relay.frame_limit_bytes
+    assert plan_named(relay.plan or "free")
+
+
 def test_slow_topics_send_a_frame_per_event() -> None:
     # 3 + 0.5 events/s and two heads frames a second; each goes out once and to 4 subscribers.
     traffic = Traffic(topics=[3, 0.5], subscribers=4)
@@ -56,11 +65,12 @@ def test_slow_topics_send_a_frame_per_event() -> None:
 
 def test_fast_topics_send_a_frame_per_batch() -> None:
     # 1,000 events/s of 600 bytes are 3 full frames a second beside the 20 batches.
-    assert frames_per_s(Traffic(topics=[1_000], subscribers=0)) == pytest.approx(20 + 3 + 1)
+    traffic = Traffic(topics=[1_000], subscribers=0, batches_per_s=20)
+    assert frames_per_s(traffic) == pytest.approx(20 + 3 + 1)
 
 
 def test_two_publishers_send_twice_the_batches_and_heads() -> None:
-    traffic = Traffic(topics=[1_000], subscribers=0, publishers=2)
+    traffic = Traffic(topics=[1_000], subscribers=0, publishers=2, batches_per_s=20)
     assert frames_per_s(traffic) == pytest.approx(40 + 3 + 2)
 
 
