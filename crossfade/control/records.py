@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Engine, and_, delete, func, insert, select, update
 
 from crossfade.control import schema
 from crossfade.core.canonical import canonical_json
@@ -160,6 +160,7 @@ class RecordStore:
                 (schema.telemetry, schema.telemetry.c.to_us),
                 (schema.instances, schema.instances.c.received_us),
                 (schema.outbox, schema.outbox.c.delivered_us),
+                (schema.alerts, schema.alerts.c.tried_us),
             ):
                 connection.execute(delete(table).where(column < before_us))
             connection.execute(
@@ -195,3 +196,44 @@ class RecordStore:
                 .where(table.c.id == id_)
                 .values(delivered_us=now_us, last_error=error[:500], attempts=table.c.attempts + 1)
             )
+
+    def untold(
+        self, target: str, since_us: int, attempts: int, limit: int = 100
+    ) -> list[OutboxEvent]:
+        """Events since ``since_us`` that ``target`` was not told, oldest first.
+
+        Those that were tried ``attempts`` times are given up.
+        """
+        table, alerts = schema.outbox, schema.alerts
+        tried = and_(alerts.c.event == table.c.id, alerts.c.target == target)
+        query = (
+            select(table, alerts.c.attempts.label("tries"))
+            .outerjoin(alerts, tried)
+            .where(table.c.created_us >= since_us)
+            .where(alerts.c.told_us.is_(None))
+            .where(func.coalesce(alerts.c.attempts, 0) < attempts)
+            .order_by(table.c.created_us, table.c.id)
+            .limit(limit)
+        )
+        with self._engine.begin() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            OutboxEvent(
+                row["id"], row["created_us"], row["tries"] or 0, **orjson.loads(row["document"])
+            )
+            for row in rows
+        ]
+
+    def told(self, event: str, target: str, now_us: int, error: str) -> None:
+        """Record that ``target`` was told of ``event``, or was not because of ``error``."""
+        table = schema.alerts
+        where = and_(table.c.event == event, table.c.target == target)
+        values = {"told_us": None if error else now_us, "tried_us": now_us, "last_error": error}
+        with self._writes.begin() as connection:
+            done = connection.execute(
+                update(table).where(where).values(attempts=table.c.attempts + 1, **values)
+            )
+            if done.rowcount == 0:
+                connection.execute(
+                    insert(table).values(event=event, target=target, attempts=1, **values)
+                )

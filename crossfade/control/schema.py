@@ -22,6 +22,7 @@ from crossfade.errors import SettingsError
 
 __all__ = [
     "SCHEMA_VERSION",
+    "alerts",
     "audit",
     "evidence",
     "flags",
@@ -135,6 +136,16 @@ outbox = Table(
     Column("attempts", Integer, nullable=False),
     Column("last_error", Text, nullable=False),
     Column("document", Text, nullable=False),
+)
+alerts = Table(
+    "control_alerts",
+    _metadata,
+    Column("event", String(36), primary_key=True),
+    Column("target", String(16), primary_key=True),
+    Column("told_us", BigInteger),
+    Column("tried_us", BigInteger, nullable=False, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", Text, nullable=False),
 )
 
 

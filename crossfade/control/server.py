@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 
 from crossfade.adapters.clock import SystemClock
+from crossfade.control.alerts import Alerts
 from crossfade.control.app import build_app
 from crossfade.control.monitor import Monitor
 from crossfade.control.prefect_outbox import PrefectOutbox
@@ -57,10 +58,12 @@ class ControlServer:
         *,
         clock: Clock | None = None,
         prefect_transport: httpx.AsyncBaseTransport | None = None,
+        alert_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._prefect_transport = prefect_transport
+        self._alert_transport = alert_transport
         self._tasks: list[asyncio.Task[None]] = []
         self._uvicorn: _Uvicorn | None = None
         self.service: ControlService
@@ -74,6 +77,7 @@ class ControlServer:
             self.service = ControlService(self._settings, engine, self._clock)
             try:
                 await self.service.open()
+                alerts = Alerts(self.service, transport=self._alert_transport)
             except BaseException:
                 await self.service.close()
                 raise
@@ -98,6 +102,7 @@ class ControlServer:
             asyncio.create_task(self._uvicorn.serve([listener]), name="crossfade-control-http"),
             asyncio.create_task(Monitor(self.service).run(), name="crossfade-control-monitor"),
             asyncio.create_task(outbox.run(), name="crossfade-control-outbox"),
+            asyncio.create_task(alerts.run(), name="crossfade-control-alerts"),
         ]
         while not self._uvicorn.started:
             if self._tasks[0].done():

@@ -71,7 +71,9 @@ class ControlService:
         self.urgent = asyncio.Event()
         """Set when the monitor should look at once."""
         self.outgoing = asyncio.Event()
-        """Set when the outbox may hold something new."""
+        """Set when the outbox may hold something new, for Prefect."""
+        self.alerting = asyncio.Event()
+        """The same for the alerts."""
         self.commands: dict[tuple[str, str], int] = {}
         """How many commands were given, by verb and outcome, since the start."""
         self.evidence: Evidence | None = None
@@ -259,6 +261,7 @@ class ControlService:
             )
             if any(fact.kind == "event" for fact in facts):
                 self.outgoing.set()
+                self.alerting.set()
             return new, True
         raise VersionConflict(f"{command.verb}: the rollout kept moving; read it again")
 

@@ -21,6 +21,8 @@ from crossfade.settings.data_plane import (
 )
 from crossfade.settings.load import SETTINGS_VARIABLE, Settings, load_settings
 from crossfade.settings.operation import (
+    ALERTS,
+    AlertSettings,
     ControlSettings,
     PrefectSettings,
     ReconcileSettings,
@@ -33,7 +35,9 @@ from crossfade.settings.rollout import (
 )
 
 __all__ = [
+    "ALERTS",
     "SETTINGS_VARIABLE",
+    "AlertSettings",
     "BreakerSettings",
     "ClassificationRule",
     "ClassificationSettings",

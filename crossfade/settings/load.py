@@ -21,6 +21,7 @@ from crossfade.settings.data_plane import (
     WebSocketSettings,
 )
 from crossfade.settings.operation import (
+    AlertSettings,
     ControlSettings,
     PrefectSettings,
     ReconcileSettings,
@@ -57,6 +58,7 @@ class Settings(Section):
     subscriber: SubscriberSettings = SubscriberSettings()
     tap: TapSettings = TapSettings()
     control: ControlSettings = ControlSettings()
+    alerts: AlertSettings = AlertSettings()
     rollout: RolloutSettings = Field(default_factory=RolloutSettings)
     reconcile: ReconcileSettings = ReconcileSettings()
     prefect: PrefectSettings = PrefectSettings()

@@ -1,12 +1,15 @@
 """What runs beside the events' way: control server, reconciliation, Prefect, embedded stack."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import AwareDatetime, Field, SecretStr, field_validator
 
 from crossfade.settings.section import Section
 
 __all__ = [
+    "ALERTS",
+    "AlertSettings",
     "ControlSettings",
     "PrefectSettings",
     "ReconcileSettings",
@@ -28,6 +31,44 @@ class ControlSettings(Section):
     live_s: float = Field(5.0, gt=0, description="an instance silent for longer is not live")
     monitor_s: float = Field(1.0, gt=0)
     telemetry_keep_s: float = Field(7 * 86_400.0, gt=0)
+
+
+ALERTS = (
+    "breach",
+    "rollback_requested",
+    "rolled_back",
+    "held",
+    "approval_wanted",
+    "promoted",
+    "completed",
+    "cut_over",
+    "decommissioned",
+)
+"""What can be told."""
+
+
+class AlertSettings(Section):
+    """Who is told when something happens to the rollout."""
+
+    urls: tuple[SecretStr, ...] = Field(
+        (), max_length=20, description="webhooks (http, https: JSON with a text), or Apprise's URLs"
+    )
+    events: tuple[str, ...] = Field(ALERTS, description="of those that can be told")
+    timeout_s: float = Field(10.0, gt=0, le=60)
+
+    @field_validator("urls", "events", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        # From the environment it is one text.
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("events")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [one for one in value if one not in ALERTS]
+        if unknown:
+            raise ValueError(f"no alert {', '.join(unknown)}; there are {', '.join(ALERTS)}")
+        return value
 
 
 class ReconcileSettings(Section):

@@ -6,7 +6,7 @@ from typing import Any
 
 from crossfade.core.rollout import commands as c
 from crossfade.core.rollout.commands import Fact
-from crossfade.core.rollout.moves import Step, flags_facts, move, wrong_phase
+from crossfade.core.rollout.moves import Step, announced, flags_facts, move, wrong_phase
 from crossfade.core.rollout.plan import percent_of
 from crossfade.core.rollout.state import Phase, Rollout
 from crossfade.errors import Refused
@@ -114,7 +114,11 @@ def rolled_back(state: Rollout, command: c.RolledBack, now_us: int) -> Step:
         raise wrong_phase(state, command.verb)
     new, facts = move(state, Phase.ROLLED_BACK, now_us, reason=state.reason)
     detail = {"incident_id": state.incident_id, "figures": dict(command.figures)}
-    return new, (*facts, Fact("incident_changed", detail))
+    return new, (
+        *facts,
+        Fact("incident_changed", detail),
+        announced(new, "crossfade.rolled_back"),
+    )
 
 
 def resume(state: Rollout, command: c.Resume, now_us: int) -> Step:

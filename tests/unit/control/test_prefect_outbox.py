@@ -123,8 +123,12 @@ async def test_what_prefect_will_never_take_does_not_block_the_rest(running: Run
         await client.command("resume", actor="cli:ada", root_cause="x", fix="y", **address)
         await client.command("rollback", actor="cli:ada", reason="again")
         await prefect.settled(server)
-    reasons = [event["payload"]["reason"] for _, (event,) in prefect.requests]
-    assert reasons == ["complaints", "again"]
+    told = [(one["event"], one["payload"]["reason"]) for _, (one,) in prefect.requests]
+    assert told == [
+        ("crossfade.rollback_requested", "complaints"),
+        ("crossfade.rolled_back", "complaints"),
+        ("crossfade.rollback_requested", "again"),
+    ]
 
 
 async def test_a_rollback_flow_s_own_command_tells_nothing(running: Running) -> None:
