@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crossfade.publisher import Publisher as Publisher
     from crossfade.subscriber import Subscriber as Subscriber
+    from crossfade.sync_publisher import SyncPublisher as SyncPublisher
 
-__all__ = ["Publisher", "Subscriber", "__version__"]
+__all__ = ["Publisher", "Subscriber", "SyncPublisher", "__version__"]
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from crossfade.subscriber import Subscriber
 
         return Subscriber
+    if name == "SyncPublisher":
+        from crossfade.sync_publisher import SyncPublisher
+
+        return SyncPublisher
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
