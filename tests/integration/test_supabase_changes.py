@@ -77,8 +77,13 @@ async def test_filters_are_the_databases(tables: Project) -> None:
 
 
 async def test_chosen_columns_and_rights_of_columns(tables: Project) -> None:
-    async with listening(tables, on("orders", select=["id", "total"])) as (client, _):
-        tables.sql("insert into public.orders values (10, 'x', 1.50)")
+    async with listening(tables, on("orders", select=["id", "total"], filter="note=like.50%")) as (
+        client,
+        _,
+    ):
+        tables.sql(
+            "insert into public.orders (id, total, note) values (9, 1, 'x'), (10, 1.50, '50 %')"
+        )
         seen = await change(client)
         assert seen["record"] == {"id": 10, "total": 1.5}
         assert [column["name"] for column in seen["columns"]] == ["id", "total"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from realtime.types import RealtimePostgresChangesListenEvent
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from crossfade.core.event import to_wire
@@ -138,3 +139,82 @@ async def test_selects_stop_at_a_thousand_rows(project: Project, server: AsyncCl
         .execute()
     )
     assert answer.data == [{"n": 5}, {"n": 4}]
+
+
+async def join(channel: Any) -> None:
+    joined: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_state(state: Any, error: Exception | None) -> None:
+        if not joined.done():
+            joined.set_result(f"{state.value} {error or ''}".strip())
+
+    await channel.subscribe(on_state)
+    assert await asyncio.wait_for(joined, WAIT_S) == "SUBSCRIBED"
+
+
+async def test_broadcast_with_ack_to_others_and_to_oneself(browser: AsyncClient) -> None:
+    own: asyncio.Queue[Any] = asyncio.Queue()
+    config = {"broadcast": {"ack": True, "self": True}, "private": False}
+    channel = browser.channel(f"public-{uuid.uuid4().hex}", {"config": config})
+    await join(channel.on_broadcast("e", own.put_nowait))
+    await channel.send_broadcast("e", {"n": 1})
+    assert (await asyncio.wait_for(own.get(), WAIT_S))["payload"] == {"n": 1}
+
+
+async def test_presence(browser: AsyncClient, server: AsyncClient) -> None:
+    topic = f"presence-{uuid.uuid4().hex}"
+    seen: asyncio.Queue[Any] = asyncio.Queue()
+
+    def keyed(client: AsyncClient, key: str) -> Any:
+        return client.channel(topic, {"config": {"presence": {"key": key, "enabled": True}}})
+
+    ann = keyed(browser, "ann")
+    ann.on_presence_join(lambda key, _, new: seen.put_nowait(("join", key, new[0]["mood"])))
+    ann.on_presence_leave(lambda key, _, __: seen.put_nowait(("leave", key)))
+    await join(ann)
+    await ann.track({"mood": "ok"})
+    bob = keyed(server, "bob").on_presence_sync(lambda: None)
+    await join(bob)
+    await bob.track({"mood": "meh"})
+    for wanted in (("join", "ann", "ok"), ("join", "bob", "meh")):
+        assert await asyncio.wait_for(seen.get(), WAIT_S) == wanted
+    assert sorted(ann.presence_state()) == ["ann", "bob"]
+    await bob.untrack()
+    assert await asyncio.wait_for(seen.get(), WAIT_S) == ("leave", "bob")
+
+
+async def test_postgres_changes(project: Project, browser: AsyncClient) -> None:
+    table = f"changing_{uuid.uuid4().hex[:8]}"
+    project.sql(
+        f"create table public.{table} (id int primary key, name text);"
+        f"alter publication supabase_realtime add table public.{table}"
+    )
+    seen: asyncio.Queue[Any] = asyncio.Queue()
+    ready: asyncio.Queue[Any] = asyncio.Queue()
+    channel = browser.channel("changes").on_postgres_changes(
+        RealtimePostgresChangesListenEvent.All, seen.put_nowait, table=table, filter="id=gt.1"
+    )
+    channel.on_system(ready.put_nowait)
+    await join(channel)
+    assert (await asyncio.wait_for(ready.get(), WAIT_S)).status == "ok"
+    project.sql(f"insert into public.{table} values (1, 'a'), (2, 'b')")
+    project.sql(f"update public.{table} set name = 'c'")
+    project.sql(f"delete from public.{table} where id = 2")
+    changes = [(await asyncio.wait_for(seen.get(), WAIT_S))["data"] for _ in range(3)]
+    assert [change["type"] for change in changes] == ["INSERT", "UPDATE", "DELETE"]
+    assert changes[1]["record"] == {"id": 2, "name": "c"}
+    assert changes[2]["old_record"] == {"id": 2}
+
+
+async def test_an_expired_token_ends_the_channel_and_a_new_one_joins(
+    project: Project, browser: AsyncClient
+) -> None:
+    channel = browser.channel("crossfade:expiring", {"config": {"private": True}})
+    await join(channel)
+    await browser.realtime.set_auth(project.token(lifetime_s=1.5))
+    deadline = asyncio.get_running_loop().time() + WAIT_S
+    while not channel.is_closed:  # this client tells nobody why
+        assert asyncio.get_running_loop().time() < deadline, "an expired token is accepted"
+        await asyncio.sleep(0.05)
+    await browser.realtime.set_auth(project.token())
+    await join(browser.channel("crossfade:again", {"config": {"private": True}}))

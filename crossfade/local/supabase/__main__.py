@@ -22,6 +22,7 @@ from crossfade.errors import CrossfadeError, PortTaken, SettingsError, UsageErro
 from crossfade.local.keys import MIN_SECRET_BYTES
 from crossfade.local.supabase.app import StandIn, build
 from crossfade.local.supabase.bootstrap import prepare_database
+from crossfade.local.supabase.quotas import PLANS, TICK_S, Quotas
 from crossfade.local.supabase.sessions import Limits
 from crossfade.settings import Settings, load_settings
 
@@ -58,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=60.0,
         help="a Realtime socket that sends nothing for this long is closed",
     )
+    parser.add_argument(
+        "--plan",
+        choices=tuple(PLANS),
+        default="none",
+        help="whose quotas of messages, joins and connections hold (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     # uvicorn takes the signal over while it serves and hands it back at its end.
     signal.signal(signal.SIGTERM, _exit)
@@ -69,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _bind(*_check(settings)) as listening:
             prepare_database(settings.supabase.database_url.get_secret_value())
             limits = Limits(delay_scale=options.delay_scale, idle_s=options.idle_s)
-            asyncio.run(_serve(settings, listening, limits))
+            quotas = Quotas(*PLANS[options.plan], tick_s=TICK_S * options.delay_scale)
+            asyncio.run(_serve(settings, listening, limits, quotas))
     except UsageError as error:
         sys.stderr.write(f"crossfade stand-in: {error}\n")
         return 2
@@ -81,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(settings: Settings, listening: socket.socket, limits: Limits) -> None:
+async def _serve(
+    settings: Settings, listening: socket.socket, limits: Limits, quotas: Quotas
+) -> None:
     project = settings.supabase
     stand_in: StandIn = build(
         database_url=project.database_url.get_secret_value(),
@@ -89,6 +99,7 @@ async def _serve(settings: Settings, listening: socket.socket, limits: Limits) -
         anon_key=project.anon_key.get_secret_value(),
         service_role_key=project.service_role_key.get_secret_value(),
         limits=limits,
+        quotas=quotas,
     )
     config = uvicorn.Config(
         stand_in.app,

@@ -20,7 +20,7 @@ from crossfade.local.supabase.channels import Topics
 from crossfade.local.supabase.database import Pool
 from crossfade.local.supabase.faults import FaultMiddleware, Faults
 from crossfade.local.supabase.gateway import Gateway
-from crossfade.local.supabase.quotas import TICK_S, Quotas
+from crossfade.local.supabase.quotas import Quotas
 from crossfade.local.supabase.replication import Replication
 from crossfade.local.supabase.rest import Rest
 from crossfade.local.supabase.sessions import Limits, Shared
@@ -47,12 +47,10 @@ def build(
     jwt_secret: str,
     anon_key: str,
     service_role_key: str,
-    limits: Limits | None = None,
-    quotas: Quotas | None = None,
+    limits: Limits,
+    quotas: Quotas,
 ) -> StandIn:
     """Put the stand-in together. Nothing connects before the application's start-up."""
-    limits = limits or Limits()
-    quotas = quotas or Quotas(tick_s=TICK_S * limits.delay_scale)
     faults = Faults()
     gateway = Gateway(jwt_secret, anon_key, service_role_key)
     rest_pool = Pool(database_url, size=_REST_CONNECTIONS, authenticator=True)

@@ -6,7 +6,7 @@ The names are those of the real server's tenant settings. Pure: ``now_s`` is an 
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["TICK_S", "Quotas", "Rate"]
+__all__ = ["PLANS", "TICK_S", "Quotas", "Rate"]
 
 TICK_S = 5.0
 """How often the real server looks at a rate: a flood of less than this is let through."""
@@ -22,6 +22,7 @@ class Quotas:
         max_joins_per_second: ``phx_join`` of all connections together.
         max_concurrent_users: connections with at least one channel.
         max_channels_per_client: channels of one connection.
+        max_payload_size_in_kb: of one broadcast (a thousand bytes each).
         private_only: whether public channels are refused.
         suspend: whether every handshake is refused.
         tick_s: how often rates are looked at.
@@ -31,9 +32,20 @@ class Quotas:
     max_joins_per_second: int = 0
     max_concurrent_users: int = 0
     max_channels_per_client: int = 100
+    max_payload_size_in_kb: int = 3_000
     private_only: bool = False
     suspend: bool = False
     tick_s: float = TICK_S
+
+
+PLANS: dict[str, tuple[int, int, int, int, int]] = {
+    "none": (0, 0, 0, 100, 3_000),
+    "free": (100, 100, 200, 100, 256),
+    "pro": (500, 500, 500, 100, 3_000),
+    "team": (2_500, 2_500, 10_000, 100, 3_000),
+}
+"""The first fields of ``Quotas`` for the hosted plans, as Supabase's page on Realtime's limits
+lists them (pro: with the spend cap)."""
 
 
 class Rate:

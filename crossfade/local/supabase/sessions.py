@@ -44,13 +44,12 @@ _NO_DATABASE = "Realtime was unable to connect to the project database"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The real server's delays and sizes; ``delay_scale`` shortens the delays for tests."""
+    """The real server's delays; ``delay_scale`` shortens the delays for tests."""
 
     delay_scale: float = 1.0
     refused_handshake_s: float = 2.0
     refused_join_s: float = 5.0
     idle_s: float = 60.0
-    max_payload_bytes: int = 3_000_000
 
 
 class Shared:
@@ -241,7 +240,7 @@ class Session:
         except DATABASE_ERRORS:
             _LOG.warning("a broadcast was dropped: the database can not be asked")
             return
-        if size > self._shared.limits.max_payload_bytes:
+        if size > self._shared.quotas.max_payload_size_in_kb * 1_000:
             if channel.ack:
                 channel.reply(message.ref, "error", "payload_size_exceeded")
             return
