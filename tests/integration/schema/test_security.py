@@ -5,7 +5,7 @@ import uuid
 import psycopg
 import pytest
 
-from crossfade.adapters.migrations import apply_migrations, find_migrations
+from crossfade.adapters.migrations import apply_migrations, find_migrations, revert_migrations
 from crossfade.local.supabase.bootstrap import prepare_database
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
@@ -31,6 +31,7 @@ RULES = {
     "public.crossfade_extents_v1": SERVER,
     "public.crossfade_changes_v1": SERVER,
     "public.crossfade_scrub_v1": SERVER,
+    "public.crossfade_rows_v1": SERVER,
     "crossfade.content_hash_v1": NOBODY,
     "crossfade.hash_from_hex_v1": NOBODY,
     "crossfade.live_report_v1": NOBODY,
@@ -152,8 +153,8 @@ def test_nobody_touches_the_tables(database: Database, role: str) -> None:
 def test_every_table_has_row_level_security_and_every_function_a_fixed_search_path(
     database: Database,
 ) -> None:
-    assert set(relations(database, "rp")) >= {
-        f"crossfade.{name}" for name in ("events", "heads", "dead_letters")
+    assert set(relations(database, "rp")) == {
+        f"crossfade.{name}" for name in ("events", "heads", "dead_letters", "changes")
     }
     open_tables = database.connection.execute(
         "select relname from pg_class where relnamespace = 'crossfade'::regnamespace "
@@ -254,5 +255,12 @@ def test_an_owner_without_superpowers_suffices(server: Postgres) -> None:
         answer = database.ingest(make_events(1, 3))
         assert (answer["inserted"], answer["frames"], answer["warnings"]) == (3, 1, [])
         assert database.call("crossfade_heads_v1", heads=[["app", 1, "critical", 0, 3, 1]])
+        facts = database.call("crossfade_facts_v1")
+        assert (facts["open_tables"], facts["open_functions"], facts["receive_policy"]) == (
+            [], [], True,
+        )  # fmt: skip
+        assert database.call("crossfade_retain_v1", floors=[], before="2020-01-01")["deleted"] == 0
+        assert database.call("crossfade_forget_canary_v1") == 0
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             database.call("crossfade_streams_v1", role="authenticated")
+    assert revert_migrations(url.replace("postgres@", f"{name}@"))
