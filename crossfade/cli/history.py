@@ -1,12 +1,16 @@
-"""Commands: audit, incidents."""
+"""Commands: audit, incidents, incident show."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from crossfade.cli.calls import call, console, print_json
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.status_view import audit_table, incidents_table
+from crossfade.diagnosis import collect, write_bundle
 
 __all__ = ["register"]
 
@@ -15,6 +19,9 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to ``app``."""
     for command in (audit, incidents):
         app.command()(command)
+    group = typer.Typer(help="One incident, with its story and its diagnosis bundle.")
+    group.command("show")(show)
+    app.add_typer(group, name="incident")
 
 
 def audit(
@@ -50,3 +57,45 @@ def incidents(
         print_json(rows)
     else:
         console().print(incidents_table(rows))
+
+
+def show(
+    incident: Annotated[str, typer.Argument(help="Its id, or its number within its rollout.")],
+    settings: SettingsOption = None,
+    state: StateOption = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="Write everything into this folder (or file, if .zip)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an incident's story; with --bundle also write all that helps to find its cause.
+
+    The bundle holds the timeline, figures, telemetry, audit rows, reconciliations with their
+    discrepancies, versions, settings and the stack's logs; secrets are masked.
+
+    Example: crossfade incident show 1 --bundle incident-1.zip
+    """
+    found = settings_for(settings, state)
+    logs = _logs(state)
+    files = call(found, lambda client: collect(client, found, incident, logs))
+    if bundle is not None:
+        write_bundle(files, bundle)
+    if as_json:
+        document = orjson.loads(files["incident.json"])
+        story = orjson.loads(files["timeline.json"])
+        kept = None if bundle is None else str(bundle)
+        print_json({**document, "timeline": story, "bundle": kept})
+        return
+    typer.echo(files["timeline.md"].decode().rstrip())
+    if bundle is not None:
+        typer.echo(f"\n{len(files)} files are in {bundle}")
+
+
+def _logs(state: Path | None) -> Mapping[str, Path]:
+    """The logs of the embedded stack, if it runs from that folder (default: .crossfade)."""
+    try:
+        document = orjson.loads(((state or Path(".crossfade")) / "stack.json").read_bytes())
+        return {name: Path(one["log"]) for name, one in document["services"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
