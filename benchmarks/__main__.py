@@ -27,8 +27,10 @@ from rich.table import Table
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, LostEvents
+from benchmarks.page import goal, number, page, word
 from tests.services import running_postgres, running_project
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 BENCHES = {
     "publish": "publish throughput and CPU",
     "three_stores": "all three stores, sustained",
@@ -53,16 +55,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="factor for counts and durations")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds (default 3)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHES]:
         parser.error(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
     if options.scale <= 0 or options.rounds < 1:
         parser.error("--scale must be above 0 and --rounds at least 1")
     names = options.names or list(BENCHES)
+    if options.write and options.names:
+        parser.error("--write takes all benches")
+    facts = environment(options.scale, options.rounds)
     figures, lost = asyncio.run(_run(names, options.scale, options.rounds))
+    if options.write and not lost:
+        PAGE.write_text(page(figures, facts))
     if options.json:
         document = {
-            "environment": environment(options.scale, options.rounds),
+            "environment": facts,
             "benches": {name: [one.to_json() for one in some] for name, some in figures.items()},
             "lost": lost,
         }
@@ -70,7 +78,6 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         # A pipe has no width: the table is then as wide as it needs to be.
         console = Console(width=None if sys.stdout.isatty() else 150)
-        facts = environment(options.scale, options.rounds)
         console.print(" · ".join(f"{name} {value}" for name, value in facts.items()))
         console.print(table(figures))
         for one in (one for some in figures.values() for one in some):
@@ -143,27 +150,18 @@ def table(figures: dict[str, list[Figure]]) -> Table:
         made.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=True)
     for some in figures.values():
         for one in some:
-            sign = "≥" if one.better == "more" else "≤"
-            goals = [] if one.goal is None else [f"{sign} {_number(one.goal)}"]
-            goals += [] if one.goal_ratio is None else [f"≥ {one.goal_ratio:g} ×"]
             made.add_row(
                 one.name,
-                _number(one.value),
+                number(one.value),
                 one.unit,
-                _number(one.floor),
-                _number(one.naive),
+                number(one.floor),
+                number(one.naive),
                 "" if one.ratio is None else f"{one.ratio:,.0f} ×",
-                ", ".join(goals),
-                {None: "", True: "met", False: "missed"}[one.met],
+                goal(one),
+                word(one),
             )
         made.add_section()
     return made
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
 
 
 if __name__ == "__main__":
