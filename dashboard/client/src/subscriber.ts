@@ -37,6 +37,8 @@ const SAVE_MS = 250;
 const FIRST_FLAGS_MS = 1_500;
 /** Without a hub: how long after Realtime's first heads a stream counts as newly born. */
 const SETTLE_MS = 3_000;
+/** A hub that knows no stream was just started, perhaps: so long its publishers may take. */
+const QUIET_HUB_MS = 30_000;
 /** A page hidden for longer takes fresh tokens and channels rather than trust the old ones. */
 const LONG_SLEEP_MS = 60_000;
 
@@ -61,6 +63,8 @@ export class Subscriber {
   readonly #ends: (() => void)[] = [];
   #flagsKnown = false;
   #settleMs: number | null = null;
+  /** Whether the hub has told of any stream. */
+  #met = false;
   #revision = -1;
   #applied = 0;
   #listens: Record<TransportName, ReadonlyMap<string, ReadonlySet<number>>> = {
@@ -208,17 +212,13 @@ export class Subscriber {
         if (Number.isFinite(atUs)) this.#telemetry.skew.heard(atUs, Date.now());
         this.#takeHeads(heads, via, proves);
       },
-      meet: (heads) => {
-        const wanted = heads.filter(
-          ({ stream, sequence }) => sequence > 0 && this.#interest.covers(stream),
-        );
-        this.#sequencer.meet(wanted, monotonicMs());
-        this.#telemetry.replays(wanted);
-      },
+      meet: (heads) => this.#meet(heads),
       joined: (via, coverage) => {
         this.#switch.joined(via, coverage);
+        if (via !== "websocket") return;
         // Every stream that exists has been announced: what appears from now on is new.
-        if (via === "websocket") this.#sequencer.settle();
+        if (this.#met) this.#sequencer.settle();
+        else this.#settleMs = monotonicMs() + QUIET_HUB_MS;
       },
       left: (via) => {
         this.#switch.left(via);
@@ -231,8 +231,23 @@ export class Subscriber {
     };
   }
 
+  /** These streams are there already: whoever begins at the latest begins behind them. */
+  #meet(heads: readonly Head[]): void {
+    this.#met ||= heads.length > 0;
+    const wanted = heads.filter(
+      ({ stream, sequence }) => sequence > 0 && this.#interest.covers(stream),
+    );
+    this.#sequencer.meet(wanted, monotonicMs());
+    this.#telemetry.replays(wanted);
+  }
+
   #takeHeads(heads: Head[], via: TransportName, proves: Coverage | null): void {
     const nowMs = monotonicMs();
+    if (via === "websocket" && !this.#met && heads.length) {
+      // The publishers of a hub that was restarted are back.
+      this.#meet(heads);
+      this.#sequencer.settle();
+    }
     this.#sequencer.heads(
       heads.filter(({ stream, sequence }) => sequence > 0 && this.#listensTo(via, stream)),
       nowMs,

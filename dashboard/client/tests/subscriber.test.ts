@@ -115,6 +115,58 @@ describe("the subscriber", () => {
     expect(got.slice(-2).map((event) => [event.epoch, event.sequence])).toEqual([[2, 1], [2, 2]]);
   });
 
+  test("a hub that was just restarted and knows nothing yet does not make a page ask for everything", async () => {
+    start();
+    const socket = await hubJoins();
+    for (let second = 0; second < 5; second++) {
+      await vi.advanceTimersByTimeAsync(1_000);
+      socket.say("heads", { at_us: 1, heads: [] });
+    }
+    for (let second = 0; second < 2; second++) {
+      socket.say("heads", { at_us: 1, heads: rows(5_000, 7_000) });
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+    expect(socket.sent.filter((frame) => frame.kind === "fill")).toEqual([]);
+    const born = streamOfPartition(1, 2);
+    socket.say("events", { events: [eventAt(one, 5_001), eventAt(born, 1)] });
+    expect(sequences(0)).toEqual([5_001]);
+    expect(got.at(-1)).toMatchObject({ epoch: 2, sequence: 1 });
+  });
+
+  test("an open page asks a restarted hub only for what it missed", async () => {
+    start();
+    const socket = await hubJoins(10, 20);
+    socket.end(1012);
+    await vi.advanceTimersByTimeAsync(400);
+    const again = await hubJoins();
+    again.say("heads", { at_us: 1, heads: rows(12, 20) });
+    await vi.advanceTimersByTimeAsync(500);
+    const fills = again.sent.filter((frame) => frame.kind === "fill");
+    expect(fills.map(({ partition, first, last }) => [partition, first, last])).toEqual([[0, 11, 12]]);
+  });
+
+  test("what is lost in a reconnect that nobody tells of is shown by the next heads, and filled", async () => {
+    start();
+    const socket = await hubJoins(10, 20);
+    flags.set(flagsAt(2, 100, 2));
+    await vi.advanceTimersByTimeAsync(150);
+    const channel = FakeSupabase.last.of(TOPIC);
+    channel.tell("SUBSCRIBED");
+    realtimeBrings("heads", { heads: rows(10, 20) });
+    await vi.advanceTimersByTimeAsync(150);
+    expect(state?.source).toBe("realtime");
+    // supabase-js has mended its socket: the same channel is subscribed again, 11 and 12 never came.
+    channel.tell("SUBSCRIBED");
+    realtimeBrings("heads", { heads: rows(12, 20) });
+    await vi.advanceTimersByTimeAsync(400);
+    const { request, first, last } = socket.asked("fill");
+    expect([first, last]).toEqual([11, 12]);
+    socket.say("filled", { request, events: [eventAt(one, 11), eventAt(one, 12)], floor: 1, head: 12 });
+    await vi.advanceTimersByTimeAsync(10);
+    realtimeBrings("events", { events: [eventAt(one, 13)] });
+    expect(sequences(0)).toEqual([11, 12, 13]);
+  });
+
   test("earliest asks the hub for everything that it holds", async () => {
     start({ start: "earliest" });
     const socket = await hubJoins(3, 1);
