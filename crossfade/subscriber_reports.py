@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from crossfade.core.route import REALTIME, WEBSOCKET
-from crossfade.core.telemetry import Report, Role
+from crossfade.core.telemetry import Report, Role, to_bits
 from crossfade.errors import CrossfadeError
 from crossfade.feed import Feed
 from crossfade.ports import Clock, Reporter
@@ -18,6 +20,8 @@ _log = logging.getLogger("crossfade.subscriber")
 
 REPORT_S = 1.0
 REPORT_TIMEOUT_S = 5.0
+MOST_TOPICS = 200
+"""With more topics a report does not tell its partitions one by one."""
 
 
 class SubscriberReports:
@@ -82,10 +86,13 @@ class SubscriberReports:
             interval_ms=interval_ms,
             flag_version=switch.applied,
             transports={
-                via: feed.counts[via].take(
-                    sum(map(len, switch.serving(via).values())),
-                    now_ms,
-                    sum(one.duplicates.get(via, 0) for one in found),
+                via: replace(
+                    feed.counts[via].take(
+                        sum(map(len, switch.serving(via).values())),
+                        now_ms,
+                        sum(one.duplicates.get(via, 0) for one in found),
+                    ),
+                    serving=_bits(switch.serving(via)),
                 )
                 for via in (WEBSOCKET, REALTIME)
             },
@@ -110,6 +117,13 @@ class SubscriberReports:
                 "buffered": float(feed.sequencer.buffered),
             },
         )
+
+
+def _bits(serving: Mapping[str, frozenset[int]]) -> dict[str, str]:
+    """Exactly what is listened to, unless that is too much to tell every second."""
+    if len(serving) > MOST_TOPICS:
+        return {}
+    return {topic: to_bits(numbers) for topic, numbers in serving.items()}
 
 
 async def send(reporter: Reporter, report: Report) -> None:

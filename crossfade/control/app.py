@@ -187,6 +187,11 @@ def _check_report(report: Report) -> None:
         counts = (transport.received, transport.delivered, transport.cohort)
         if not all(isinstance(one, int) and one >= 0 for one in (*counts, transport.duplicates)):
             raise ValueError("figures of a transport must be whole numbers from 0 on")
+        bits = transport.serving.values()
+        if len(bits) > 1_000 or not all(isinstance(one, str) and len(one) <= 1_024 for one in bits):
+            raise ValueError("serving must name at most 1,000 topics and 4,096 partitions")
+        for one in bits:
+            int(one, 16)
     for total in (*report.totals.values(), *report.categories.values()):
         if not isinstance(total, int):
             raise TypeError("totals and categories must be whole numbers")

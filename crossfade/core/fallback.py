@@ -8,7 +8,9 @@ WebSocket has what it is owed.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crossfade.core.telemetry import Role
+from crossfade.core.flags import Flags
+from crossfade.core.routing import cohort
+from crossfade.core.telemetry import Role, from_bits
 from crossfade.core.verdict import Measurement, Verdict
 
 __all__ = ["OWED_LIMIT_MS", "arrival", "explain"]
@@ -23,15 +25,19 @@ def arrival(status: Mapping[str, Any]) -> tuple[Measurement, ...]:
     Only live instances are waited for.
 
     Returns:
-        ``flags_followed``, ``on_realtime`` (only when nobody is served by Realtime any more:
-        a subscriber does not report which topics its partitions belong to) and
-        ``websocket_owed``. All PASS: the rollback has arrived.
+        ``flags_followed``, ``on_realtime`` (partitions that are still there and should not
+        be), ``besides`` (partitions that left although the flags serve them, other than
+        those that fell back by themselves) and ``websocket_owed``. All PASS: the rollback
+        has arrived, and nobody else moved. A subscriber that does not tell its partitions
+        topic by topic is judged only once nobody is served by Realtime.
     """
-    flags = status["flags"]
+    flags = Flags.from_json(status["flags"])
     live = [one for one in status["instances"] if one["live"]]
-    found = [_followed(live, int(flags["version"]))]
-    if flags.get("kill") or not any(share > 0 for share in flags["served"].values()):
-        found.append(_on_realtime(live))
+    readers = [one for one in live if one["role"] in (Role.SUBSCRIBER, Role.PAGE)]
+    served = not flags.kill and any(share > 0 for share in flags.served.values())
+    found = [_followed(live, flags.version), _on_realtime(readers, flags, served)]
+    if served:
+        found.append(_besides(readers, flags))
     found.append(_owed(live))
     return tuple(found)
 
@@ -59,21 +65,61 @@ def _followed(live: list[Mapping[str, Any]], version: int) -> Measurement:
     )
 
 
-def _on_realtime(live: list[Mapping[str, Any]]) -> Measurement:
-    subscribers = [one for one in live if one["role"] in (Role.SUBSCRIBER, Role.PAGE)]
-    left = {str(one["instance"]): _realtime_partitions(one) for one in subscribers}
+def _on_realtime(readers: list[Mapping[str, Any]], flags: Flags, served: bool) -> Measurement:
+    left: dict[str, int] = {}
+    for one in readers:
+        told = _serving(one, "realtime")
+        if told:
+            left[str(one["instance"])] = sum(
+                len(numbers - _cohort(flags, topic)) for topic, numbers in told.items()
+            )
+        elif not served:
+            left[str(one["instance"])] = _realtime_partitions(one)
     still = {name: count for name, count in left.items() if count}
     return Measurement(
         name="on_realtime",
         value=float(sum(still.values())),
         limit=0.0,
-        n=len(subscribers),
+        n=len(readers),
         unit="partitions",
         # No live subscriber is none on Realtime; the first check asks for a live instance.
         verdict=_verdict(True, not still),
         relation="==",
         detail=_names(f"{name} listens to {count}" for name, count in still.items()),
     )
+
+
+def _besides(readers: list[Mapping[str, Any]], flags: Flags) -> Measurement:
+    """Who left Realtime without being asked to."""
+    moved: dict[str, int] = {}
+    for one in readers:
+        count = sum(
+            len(numbers & _cohort(flags, topic))
+            for topic, numbers in _serving(one, "websocket").items()
+        )
+        totals = one["report"].get("totals", {})
+        by_itself = int(totals.get("fallen_back", 0)) + int(totals.get("switch_failed", 0))
+        if count > by_itself:
+            moved[str(one["instance"])] = count - by_itself
+    return Measurement(
+        name="besides",
+        value=float(sum(moved.values())),
+        limit=0.0,
+        n=len(readers),
+        unit="partitions",
+        verdict=_verdict(True, not moved),
+        relation="==",
+        detail=_names(f"{name} left {count} that it keeps" for name, count in moved.items()),
+    )
+
+
+def _cohort(flags: Flags, topic: str) -> frozenset[int]:
+    return cohort(flags.salt, topic, flags.partitions, flags.served_percent(topic))
+
+
+def _serving(instance: Mapping[str, Any], via: str) -> dict[str, frozenset[int]]:
+    window = instance["report"].get("transports", {}).get(via, {})
+    return {topic: from_bits(bits) for topic, bits in window.get("serving", {}).items()}
 
 
 def _owed(live: list[Mapping[str, Any]]) -> Measurement:

@@ -1,11 +1,19 @@
 """What every instance reports to the control server, about once a second."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Histogram", "Report", "Role", "SinkWindow", "TransportWindow"]
+__all__ = [
+    "Histogram",
+    "Report",
+    "Role",
+    "SinkWindow",
+    "TransportWindow",
+    "from_bits",
+    "to_bits",
+]
 
 
 class Role(StrEnum):
@@ -61,7 +69,8 @@ class TransportWindow:
     ``delivered`` counts events that this transport delivered first; ``cohort`` those of
     ``delivered`` whose partition the flags serve by Realtime (adoption is Realtime's share of
     them); ``received`` all frames' events, duplicates too; ``latency_ms`` is from the
-    publisher's commit to the hand-over.
+    publisher's commit to the hand-over. ``serving`` maps a topic to the partitions that are
+    listened to on this transport, as ``to_bits``; empty when the instance does not tell.
     """
 
     connected: bool = False
@@ -72,6 +81,7 @@ class TransportWindow:
     reconnects: int = 0
     head_age_ms: float | None = None
     partitions: int = 0
+    serving: Mapping[str, str] = field(default_factory=dict)
     latency_ms: Histogram = Histogram()
 
 
@@ -117,3 +127,21 @@ class Report:
             for name, one in known.get("transports", {}).items()
         }
         return cls(**known)
+
+
+def to_bits(partitions: Iterable[int]) -> str:
+    """A set of partitions as hexadecimal digits of a number whose bit n is partition n."""
+    bits = 0
+    for number in partitions:
+        bits |= 1 << number
+    return f"{bits:x}"
+
+
+def from_bits(text: str) -> frozenset[int]:
+    """The partitions that ``to_bits`` wrote.
+
+    Raises:
+        ValueError: it is not hexadecimal.
+    """
+    bits = int(text, 16)
+    return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)

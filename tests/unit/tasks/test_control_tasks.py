@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.core.flags import Flags
 from crossfade.core.reconciliation import Discrepancy, Kind, Reconciliation
 from crossfade.core.verdict import Measurement, Verdict
 from crossfade.errors import ControlDenied, ControlUnavailable, Refused, StackError, UsageError
@@ -169,7 +170,7 @@ def status(version: int) -> dict[str, Any]:
         "report": {"sinks": sinks},
     }  # fmt: skip
     return {
-        "flags": {"version": 5, "served": {"*": 0.0}, "kill": False}, "instances": [publisher]
+        "flags": Flags(version=5, served={"*": 0.0}).to_json(), "instances": [publisher]
     }  # fmt: skip
 
 
