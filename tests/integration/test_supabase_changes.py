@@ -96,6 +96,21 @@ async def test_chosen_columns_and_rights_of_columns(tables: Project) -> None:
         assert (seen["errors"], seen["record"]) == (["Error 401: Unauthorized"], {})
 
 
+async def test_a_filter_that_fails_harms_nobody_else(tables: Project) -> None:
+    broken = on("orders", filter="customer=match.[")
+    async with (
+        listening(tables, broken) as (client, _),
+        listening(tables, on("orders")) as (
+            other,
+            _,
+        ),
+    ):
+        tables.sql("insert into public.orders (id, customer) values (15, 'ann')")
+        tables.sql("insert into public.orders (id, customer) values (16, 'ann')")
+        assert [(await change(other))["record"]["id"] for _ in range(2)] == [15, 16]
+        await client.heartbeat()
+
+
 async def test_large_rows_lose_their_large_values(tables: Project) -> None:
     async with listening(tables, on("orders")) as (client, _):
         tables.sql(

@@ -14,63 +14,34 @@ import orjson
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from crossfade.local.supabase.change_filters import ChangesError, Filter, Subscription
+from crossfade.local.supabase.change_filters import Filter
+from crossfade.local.supabase.change_tables import (
+    Relation,
+    condition,
+    find_relation,
+    readable_columns,
+)
 from crossfade.local.supabase.channels import Channel, Topics
 from crossfade.local.supabase.database import acting_as
 from crossfade.local.supabase.gateway import Identity
 from crossfade.local.supabase.wire import RawJson
 
-__all__ = ["check_subscription", "deliver_changes"]
+__all__ = ["deliver_changes"]
 
 _MAX_RECORD_BYTES = 1_048_576
 """Above it a change travels with its small values only."""
 _SMALL_BYTES = 64
 
-_TABLES = """
-select count(*) from pg_publication_tables
-where pubname = 'supabase_realtime'
-  and (%(schema)s = '*' or schemaname = %(schema)s) and (%(table)s = '*' or tablename = %(table)s)
-"""
 _CHANGES = """
 delete from realtime.stand_in_changes where id = any(%s)
 returning id, relation, operation, record::text, old_record::text,
   to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), pg_column_size(record)
 """
-_RELATION = """
-select n.nspname, c.relname, c.relrowsecurity, c.relreplident = 'f',
-  (select jsonb_agg(jsonb_build_object('name', a.attname, 'type', t.typname) order by a.attnum)
-   from pg_attribute a join pg_type t on t.oid = a.atttypid
-   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
-  coalesce((select array_agg(a.attname::text) from pg_index i
-    join pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey)
-    where i.indrelid = c.oid and i.indisprimary), '{}')
-from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = %s
-"""
-_READABLE = """
-select coalesce(array_agg(a.attname::text), '{}') from pg_attribute a
-where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
-  and has_column_privilege(%s::name, a.attrelid, a.attnum, 'SELECT')
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Relation:
-    oid: int
-    schema: str
-    table: str
-    has_rls: bool
-    keeps_everything: bool
-    columns: tuple[dict[str, str], ...]
-    key: tuple[str, ...]
-
-    @property
-    def name(self) -> sql.Composable:
-        return sql.Identifier(self.schema, self.table)
 
 
 @dataclass(slots=True)
 class _Change:
-    relation: _Relation
+    relation: Relation
     event: str
     record: dict[str, Any] | None
     old_record: dict[str, Any] | None
@@ -83,62 +54,6 @@ class _Change:
     def row(self) -> dict[str, Any]:
         """What filters look at."""
         return self.record if self.record is not None else self.old_record or {}
-
-
-async def check_subscription(
-    connection: AsyncConnection, subscription: Subscription, identity: Identity
-) -> None:
-    """Whether the publication has such a table, and the filters such columns.
-
-    Raises:
-        ChangesError: with the real server's sentence.
-        psycopg.Error: the database can not be asked.
-    """
-    wanted = {"schema": subscription.schema, "table": subscription.table}
-    row = await (await connection.execute(_TABLES, wanted)).fetchone()
-    begins = "Unable to subscribe to changes with given parameters."
-    if row is None or not row[0]:
-        raise ChangesError(
-            f"{begins} Please check Realtime is enabled for the given connect parameters: "
-            f"{subscription.logged()}"
-        )
-    exception = await _wrong_filter(connection, subscription, identity)
-    if exception is not None:
-        raise ChangesError(
-            f"{begins} An exception happened so please check your connect parameters: "
-            f"{subscription.logged()}. Exception: {exception}"
-        )
-
-
-async def _wrong_filter(
-    connection: AsyncConnection, subscription: Subscription, identity: Identity
-) -> str | None:
-    if not subscription.filters and subscription.select is None:
-        return None
-    if "*" in (subscription.schema, subscription.table):
-        return "ERROR P0001 (raise_exception) invalid column for filter " + (
-            subscription.filters[0].column if subscription.filters else "*"
-        )
-    name = sql.Identifier(subscription.schema, subscription.table)
-    oid = await (
-        await connection.execute("select %s::regclass::oid", (name.as_string(connection),))
-    ).fetchone()
-    readable = await _readable(connection, oid[0] if oid else 0, identity.role)
-    for column in (*(one.column for one in subscription.filters), *(subscription.select or ())):
-        if column not in readable:
-            return f"ERROR P0001 (raise_exception) invalid column for filter {column}"
-    test = sql.SQL("select 1 from (select null::{} as r) n, lateral (select (n.r).*) row ").format(
-        name
-    )
-    try:
-        await connection.execute(test + _where(subscription.filters))
-    except psycopg.DataError as error:
-        state = (error.sqlstate or "", type(error).__name__)
-        words = "".join(f"_{char.lower()}" if char.isupper() else char for char in state[1])
-        return f"ERROR {state[0]} ({words.lstrip('_')}) {error.diag.message_primary}"
-    except psycopg.ProgrammingError as error:
-        return f"ERROR {error.sqlstate} {error.diag.message_primary}"
-    return None
 
 
 async def deliver_changes(
@@ -154,10 +69,10 @@ async def deliver_changes(
     subscribers = [channel for channel in topics.all() if channel.changes]
     if not live or not subscribers:
         return
-    relations: dict[int, _Relation | None] = {}
+    relations: dict[int, Relation | None] = {}
     for _, oid, event, record, old, at, size in sorted(rows):
         if oid not in relations:
-            relations[oid] = await _relation(connection, oid)
+            relations[oid] = await find_relation(connection, oid)
         relation = relations[oid]
         if relation is not None:
             change = _Change(
@@ -183,7 +98,7 @@ async def _offer(
         return
     role = channel.identity.role
     readable = await _remember(
-        change, ("readable", role), lambda: _readable(connection, relation.oid, role)
+        change, ("readable", role), lambda: readable_columns(connection, relation.oid, role)
     )
     for select, numbers in wanted.items():
         payload = {"data": _data(change, readable, select), "ids": numbers[::-1]}
@@ -207,9 +122,15 @@ async def _passes(
     async def ask() -> bool:
         query = sql.SQL("select 1 from jsonb_populate_record(null::{}, %s::jsonb) as row ").format(
             change.relation.name
-        ) + _where(filters, escaped=True)
-        cursor = await connection.execute(query, (orjson.dumps(change.row).decode(),))
-        return await cursor.fetchone() is not None
+        ) + condition(filters, escaped=True)
+        try:
+            cursor = await connection.execute(query, (orjson.dumps(change.row).decode(),))
+            return await cursor.fetchone() is not None
+        except psycopg.Error:
+            # A pattern that is none, a policy that raises: a no for whoever asks.
+            if connection.closed or connection.broken:
+                raise
+            return False
 
     return bool(await _remember(change, ("passes", filters), ask))
 
@@ -228,27 +149,14 @@ async def _visible(connection: AsyncConnection, change: _Change, identity: Ident
         try:
             async with acting_as(connection, identity, read_only=True):
                 return await (await connection.execute(query)).fetchone() is not None
-        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue):
+        except psycopg.Error:
+            # A pattern that is none, a policy that raises: a no for whoever asks.
+            if connection.closed or connection.broken:
+                raise
             return False
 
     key = ("visible", identity.role, json.dumps(dict(identity.claims), sort_keys=True))
     return bool(await _remember(change, key, ask))
-
-
-async def _readable(connection: AsyncConnection, oid: int, role: str) -> set[str]:
-    try:
-        row = await (await connection.execute(_READABLE, (oid, role))).fetchone()
-    except psycopg.errors.UndefinedObject:
-        return set()
-    return set(row[0]) if row else set()
-
-
-async def _relation(connection: AsyncConnection, oid: int) -> _Relation | None:
-    row = await (await connection.execute(_RELATION, (oid,))).fetchone()
-    if row is None:
-        return None  # dropped meanwhile
-    schema, table, has_rls, keeps, columns, key = row
-    return _Relation(oid, schema, table, has_rls, keeps, tuple(columns or ()), tuple(key))
 
 
 def _data(change: _Change, readable: set[str], select: tuple[str, ...] | None) -> dict[str, Any]:
@@ -292,12 +200,3 @@ def _small(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _where(filters: tuple[Filter, ...], *, escaped: bool = False) -> sql.Composable:
-    if not filters:
-        return sql.SQL("")
-    tests: sql.Composable = sql.SQL(" and ").join(one.condition("row") for one in filters)
-    if escaped:  # a percent sign would be read as a parameter
-        tests = sql.SQL(tests.as_string(None).replace("%", "%%"))
-    return sql.SQL("where ") + tests

@@ -35,6 +35,7 @@ class Channel:
         may_write: by extension (``broadcast``, ``presence``) whether the caller may send;
             missing until the first push has asked.
         changes: what of ``postgres_changes`` it gets.
+        replayed: ids of rows that it was given again; they do not come a second time live.
         expires: ends the wait for the token's expiry.
     """
 
@@ -52,6 +53,7 @@ class Channel:
     calls: CallLimit = field(default_factory=CallLimit)
     may_write: dict[str, bool] = field(default_factory=dict)
     changes: tuple[Subscription, ...] = ()
+    replayed: frozenset[str] = frozenset()
     expires: Callable[[], None] | None = None
 
     def send(self, event: str, payload: Any, *, ref: Any = None) -> None:
@@ -140,6 +142,8 @@ class Topics:
         delivered = 0
         for channel in joined:
             if channel is sender and not channel.receives_own:
+                continue
+            if channel.replayed and message.meta.get("id") in channel.replayed:
                 continue
             version = channel.version
             if version not in frames:

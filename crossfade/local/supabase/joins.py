@@ -42,6 +42,8 @@ class Join:
     presence_key: str
     sees_presence: bool
     changes: tuple[dict[str, Any], ...]
+    plain: bool
+    """Whether it came without a configuration, the older form."""
 
     @property
     def answer(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ async def check_join(
     broadcast = _mapping(config.get("broadcast", {}))
     presence = _mapping(config.get("presence", {}))
     private = config.get("private") is True
+    plain = "config" not in payload
     if private_only and not private:
         raise JoinRefused("PrivateOnly: This project only allows private channels")
     token = payload.get("access_token") or payload.get("user_token") or connection_token
@@ -109,7 +112,8 @@ async def check_join(
         rows,
         str(presence.get("key") or uuid.uuid1()),
         sees_presence,
-        _changes(config, topic, plain="config" not in payload),
+        _changes(config, topic, plain=plain),
+        plain,
     )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from crossfade.local.supabase.authorize import Extension, may_read, may_write
-from crossfade.local.supabase.change_feed import check_subscription
+from crossfade.local.supabase.authorize import may_read
 from crossfade.local.supabase.change_filters import ChangesError, parse_subscription
-from crossfade.local.supabase.channels import TOO_MANY, Channel, Topics
+from crossfade.local.supabase.change_tables import check_subscription
+from crossfade.local.supabase.channels import Channel, Topics
 from crossfade.local.supabase.database import Pool
 from crossfade.local.supabase.expiry import expel_when_expired
 from crossfade.local.supabase.gateway import Gateway, Identity
@@ -24,7 +24,7 @@ from crossfade.local.supabase.joins import (
     unreadable,
 )
 from crossfade.local.supabase.outbox import Outbox
-from crossfade.local.supabase.presence import new_reference
+from crossfade.local.supabase.presence_calls import handle_presence, may_send
 from crossfade.local.supabase.quotas import Quotas
 from crossfade.local.supabase.tokens import TokenFault
 from crossfade.local.supabase.wire import (
@@ -122,7 +122,7 @@ class Session:
         elif message.event == "access_token":
             await self._refresh(channel, message)
         elif message.event == "presence":
-            await self._presence(channel, message)
+            await handle_presence(channel, message, self._shared.topics, self._shared.pool)
 
     def end(self) -> None:
         """Forget every channel; the connection is gone."""
@@ -169,6 +169,7 @@ class Session:
             receives_own=join.receives_own,
             presence_key=join.presence_key,
             sees_presence=join.sees_presence,
+            replayed=frozenset(key for key, _, _ in join.replay),
         )
         former = self.channels.get(message.topic)
         channel.reply(message.ref, "ok", join.answer)
@@ -218,6 +219,8 @@ class Session:
             async with self._shared.pool.connection() as connection:
                 for one in subscriptions:
                     await check_subscription(connection, one, channel.identity)
+            if join.plain:
+                raise ChangesError("Not built in this stand-in: changes without a configuration")
         except ChangesError as error:
             channel.system(str(error), status="error", extension="postgres_changes")
             return
@@ -235,7 +238,7 @@ class Session:
 
     async def _push(self, channel: Channel, message: ClientMessage, size: int) -> None:
         try:
-            if not await self._may_write(channel, "broadcast"):
+            if not await may_send(channel, "broadcast", self._shared.pool):
                 return  # silent, even with ack, as in the real server
         except DATABASE_ERRORS:
             _LOG.warning("a broadcast was dropped: the database can not be asked")
@@ -254,53 +257,6 @@ class Session:
         sent = self._shared.topics.broadcast(broadcast, channel)
         if sent and channel.ack:
             channel.reply(message.ref, "ok", {})
-
-    async def _presence(self, channel: Channel, message: ClientMessage) -> None:
-        payload = message.payload if isinstance(message.payload, dict) else {}
-        event, state = str(payload.get("event", "")).lower(), payload.get("payload", {})
-        if event == "track" and not isinstance(state, dict):
-            reason = {"reason": "Presence track payload must be a map"}
-            channel.reply(message.ref, "error", reason)
-            return
-        if not channel.calls.allows(time.monotonic()):
-            channel.expel("Client presence rate limit exceeded")
-            return
-        if self._shared.topics.floods():
-            channel.expel(TOO_MANY)
-            return
-        try:
-            known = event in ("track", "untrack")
-            if not known or (event == "track" and not await self._may_write(channel, "presence")):
-                channel.reply(message.ref, "error", {})
-                return
-        except DATABASE_ERRORS:
-            channel.reply(message.ref, "error", {})
-            return
-        channel.reply(message.ref, "ok", {})
-        if event == "untrack":
-            self._shared.topics.untrack(channel)
-            return
-        if not channel.sees_presence and await self._may_see_presence(channel):
-            channel.sees_presence = True
-            channel.send("presence_state", self._shared.topics.presence_state(channel))
-        self._shared.topics.track(channel, state, new_reference())
-
-    async def _may_see_presence(self, channel: Channel) -> bool:
-        if not channel.private:
-            return True
-        try:
-            return await may_read(self._shared.pool, channel.identity, channel.topic, "presence")
-        except DATABASE_ERRORS:
-            return False
-
-    async def _may_write(self, channel: Channel, extension: Extension) -> bool:
-        if not channel.private:
-            return True
-        if extension not in channel.may_write:
-            channel.may_write[extension] = await may_write(
-                self._shared.pool, channel.identity, channel.topic, extension
-            )
-        return channel.may_write[extension]
 
     async def _refresh(self, channel: Channel, message: ClientMessage) -> None:
         token = message.payload.get("access_token") if isinstance(message.payload, dict) else None
