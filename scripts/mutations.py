@@ -7,6 +7,7 @@ the code, or the tests fail without any.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -127,12 +128,9 @@ def first_failure(copy: Path, tests: list[str] | tuple[str, ...], timeout_s: flo
         shutil.rmtree(copy / ".hypothesis", ignore_errors=True)
     if done.returncode == 0:
         return ""
-    failed = [
-        line.split(" ")[1]
-        for line in done.stdout.splitlines()
-        if line.startswith(("FAILED", "ERROR"))
-    ]
-    return failed[0].rpartition("/")[2] if failed else "the run ended"
+    # Not the log's lines, which begin with ERROR and more than one space.
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return failed[1].rpartition("/")[2] if failed else "the run ended"
 
 
 def table(results: list[Result]) -> Table:

@@ -31,6 +31,16 @@ def test_killed_names_the_test_and_the_code_is_put_back(copy: Path) -> None:
     assert (copy / "code_under_test.py").read_text() == CODE
 
 
+def test_a_logged_error_is_no_name_of_a_test(copy: Path) -> None:
+    (copy / "test_notices.py").write_text(
+        "import logging\n"
+        + TESTS.format(3, 6).replace("    assert", "    logging.error('x')\n    assert")
+    )
+    result = mutations.attempt(copy, breakage("test_notices.py"))
+    assert result.killed
+    assert result.by == "test_notices.py::test_it"
+
+
 def test_a_blind_test_lets_it_survive(copy: Path) -> None:
     result = mutations.attempt(copy, breakage("test_blind.py"))
     assert not result.killed
