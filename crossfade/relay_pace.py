@@ -21,6 +21,10 @@ __all__ = ["Allowance", "Pace", "quota_of"]
 _log = logging.getLogger("crossfade.relay")
 
 
+BURST_S = 0.2
+"""So many seconds' worth of the quota may go at once."""
+
+
 class Allowance(NamedTuple):
     """What the next batch may be: after ``wait_ms``, at most ``events`` and ``bytes``."""
 
@@ -81,8 +85,9 @@ class Pace:
         self._quota = quota
         self._messages: TokenBucket | None = None
         if quota is not None:
-            # A second's worth at once, and at least one frame's.
-            burst = max(quota.messages_per_s, quota.cost(1))
+            # Realtime looks at the average of whole ticks (of 5 s): little at once, so that
+            # also the first of them stays below the limit; and at least one frame.
+            burst = max(quota.messages_per_s * BURST_S, quota.cost(1))
             self._messages = TokenBucket.full(quota.messages_per_s, burst, now_ms)
         self._catch_up: TokenBucket | None = None
         if settings.catch_up_events_per_s:

@@ -13,8 +13,8 @@ from crossfade.settings import JournalSettings
 
 __all__ = ["PRUNE_EVENTS", "PRUNE_STREAMS", "PruneStep", "Pruner"]
 
-PRUNE_EVENTS = 2_000
-"""Most rows that one step deletes: some 10 ms, in which publish() waits."""
+PRUNE_EVENTS = 1_000
+"""Most rows that one step deletes; publish() waits for it, as for a full group before its own."""
 PRUNE_STREAMS = 200
 """Most streams that one step looks at."""
 
