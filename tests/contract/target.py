@@ -91,4 +91,6 @@ def real_project(environment: Mapping[str, str]) -> Target | None:
 
 
 REAL = real_project(os.environ)
-TARGETS = ["stand-in", "stand-in, opaque keys", *(["project"] if REAL is not None else [])]
+TARGETS = ["stand-in", *(["project"] if REAL is not None else [])]
+BOTH_KINDS = [*TARGETS, "stand-in, opaque keys"]
+"""For what depends on the kind of keys; parametrise ``target`` with it, indirectly."""

@@ -28,7 +28,7 @@ from crossfade.core.keys import api_headers
 from crossfade.doctor import Examination, examine
 from crossfade.errors import StoreUnavailable
 from tests.contract.events import make_event, make_events
-from tests.contract.target import Target
+from tests.contract.target import BOTH_KINDS, Target
 from tests.integration.schema.test_security import RULES
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("supabase"), pytest.mark.timeout(120)]
@@ -52,6 +52,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "crossfade_scrub_v1": {"ranges": [], "block": 256},
     "crossfade_changes_v1": {"since": ""},
     "crossfade_rows_v1": {"ranges": []},
+    "crossfade_hashes_v1": {"ranges": []},
     "crossfade_retain_v1": {"floors": [], "before": "2020-01-01T00:00:00Z"},
 }  # fmt: skip
 
@@ -82,6 +83,7 @@ def headers(target: Target, role: str) -> dict[str, str]:
 # -- who may do what, over the API --
 
 
+@pytest.mark.parametrize("target", BOTH_KINDS, indirect=True)
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
 async def test_who_may_call_what(target: Target, role: str) -> None:
     async with rest(target) as client:
@@ -127,6 +129,7 @@ async def test_a_call_that_is_not_there_is_said_so(target: Target) -> None:
 # -- live --
 
 
+@pytest.mark.parametrize("target", BOTH_KINDS, indirect=True)
 async def test_the_official_client_hears_what_is_ingested(
     target: Target, source: str, topic: str
 ) -> None:
@@ -276,6 +279,7 @@ async def test_a_subscriber_can_send_nothing_to_others(target: Target, topic: st
 # -- the whole --
 
 
+@pytest.mark.parametrize("target", BOTH_KINDS, indirect=True)
 async def test_the_doctor_finds_nothing_red(target: Target) -> None:
     found = await examine(
         Examination(settings=target.settings()), ("keys", "project", "anon", "canary")

@@ -32,6 +32,7 @@ RULES = {
     "public.crossfade_changes_v1": SERVER,
     "public.crossfade_scrub_v1": SERVER,
     "public.crossfade_rows_v1": SERVER,
+    "public.crossfade_hashes_v1": SERVER,
     "crossfade.content_hash_v1": NOBODY,
     "crossfade.hash_from_hex_v1": NOBODY,
     "crossfade.live_report_v1": NOBODY,
