@@ -134,6 +134,15 @@ async def test_writes(client: AsyncClient) -> None:
     assert (await table.insert([]).execute()).data == []
 
 
+async def test_what_a_row_leaves_out_is_null_or_the_default(client: AsyncClient) -> None:
+    table = client.table("countries")
+    rows = [{"name": "D", "tags": ["x"]}, {"name": "E"}]
+    answer = await table.insert(rows, default_to_null=False).execute()
+    assert [(row["id"], row["tags"]) for row in answer.data] == [(4, ["x"]), (5, [])]
+    answer = await table.insert([{"name": "F", "tags": ["x"]}, {"name": "G"}]).execute()
+    assert [row["tags"] for row in answer.data] == [["x"], None]
+
+
 async def test_upserts(client: AsyncClient) -> None:
     table = client.table("countries")
     answer = await table.upsert({"id": 1, "name": "Austria-Hungary", "code": "AH"}).execute()

@@ -15,7 +15,14 @@ select c.relname,
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum),
   array(select a.attname::text from pg_index i join pg_attribute a
           on a.attrelid = c.oid and a.attnum = any(i.indkey)
-        where i.indrelid = c.oid and i.indisprimary order by a.attnum)
+        where i.indrelid = c.oid and i.indisprimary order by a.attnum),
+  (select coalesce(json_object_agg(a.attname, case when a.attidentity = ''
+            then pg_get_expr(f.adbin, f.adrelid)
+            else format('nextval(%%L::regclass)',
+                        pg_get_serial_sequence(c.oid::regclass::text, a.attname)) end), '{}')
+   from pg_attribute a left join pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
+   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+     and (f.adbin is not null or a.attidentity <> ''))
 from pg_class c
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
 """
@@ -34,11 +41,12 @@ where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table or view with its columns and the primary key's."""
+    """A table or view with its columns, the primary key's, and the expressions of defaults."""
 
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
+    defaults: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class Catalog:
             raise pgrst(
                 404, "PGRST205", f"Could not find the table 'public.{name}' in the schema cache"
             )
-        return Table(row[0], tuple(row[1]), tuple(row[2]))
+        return Table(row[0], tuple(row[1]), tuple(row[2]), row[3])
 
     async def function(
         self, connection: AsyncConnection, name: str, given: set[str], *, query: bool

@@ -24,7 +24,7 @@ _PREFERENCES = {
     "return": {"minimal", "headers-only", "representation"},
     "count": {"exact", "planned", "estimated"},
     "resolution": {"merge-duplicates", "ignore-duplicates"},
-    "missing": {"null"},
+    "missing": {"null", "default"},
     "handling": {"lenient", "strict"},
     "tx": {"commit"},
 }

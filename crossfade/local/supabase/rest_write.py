@@ -40,18 +40,34 @@ def build_insert(table: Table, query: Query, asked: Asked) -> sql.Composable | N
             raise not_built("several rows of default values")
         insert = sql.SQL("insert into public.{} as {} default values").format(*_twice(table))
     else:
-        insert = sql.SQL(
-            "insert into public.{} as {} ({}) select {} from "
-            "json_populate_recordset(null::public.{}, {}::json) as body"
-        ).format(
+        insert = sql.SQL("insert into public.{} as {} ({}) select {} from {} as body").format(
             *_twice(table),
             sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(", ").join(sql.Identifier("body", name) for name in names),
-            sql.Identifier(table.name),
             # The text as it came: numbers keep their digits.
-            sql.Literal(asked.body if isinstance(value, list) else f"[{asked.body}]"),
+            _rows(
+                table, names, asked, asked.body if isinstance(value, list) else f"[{asked.body}]"
+            ),
         )
     return _returning(insert + _on_conflict(table, query, asked, names), table, query, asked)
+
+
+def _rows(table: Table, names: list[str], asked: Asked, body: str) -> sql.Composable:
+    """The rows of a JSON array; what they leave out is null, or the column's default."""
+    left_out = [name for name in names if name in table.defaults]
+    if asked.prefer.get("missing") != "default" or not left_out:
+        return sql.SQL("json_populate_recordset(null::public.{}, {}::json)").format(
+            sql.Identifier(table.name), sql.Literal(body)
+        )
+    # The expressions are the catalogue's own.
+    defaults = sql.SQL(", ").join(
+        sql.SQL("{}, ").format(sql.Literal(name)) + sql.SQL(table.defaults[name])
+        for name in left_out
+    )
+    return sql.SQL(
+        "(select row.* from jsonb_array_elements({}::jsonb) as one, lateral "
+        "jsonb_populate_record(null::public.{}, jsonb_build_object({}) || one) as row)"
+    ).format(sql.Literal(body), sql.Identifier(table.name), defaults)
 
 
 def build_update(table: Table, query: Query, asked: Asked) -> sql.Composable | None:

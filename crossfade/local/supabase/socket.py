@@ -24,7 +24,8 @@ class RealtimeSocket:
         self._websocket = websocket
         self._shared = shared
         self._outbox = Outbox()
-        self._token = websocket.query_params.get("apikey", "")
+        # The real server takes either.
+        self._token = websocket.query_params.get("apikey") or websocket.headers.get("x-api-key", "")
         self._version: Version = (
             "2.0.0" if websocket.query_params.get("vsn", "1.0.0").startswith("2") else "1.0.0"
         )
