@@ -1,6 +1,6 @@
 """The backfill: copies what an outage kept from Supabase, then compares."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -9,6 +9,7 @@ from tasks.artifacts import keep_page
 from tasks.control_plane import store_result
 from tasks.outcomes import backfilled
 from tasks.pages import backfill_page, reconciliation_page
+from tasks.parameters import titled
 from tasks.reconciliation import compare_stores
 from tasks.repair import copy_missing
 
@@ -16,7 +17,10 @@ __all__ = ["backfill"]
 
 
 @flow(name="backfill", persist_result=False, validate_parameters=True)
-async def backfill(dry_run: bool = False, everything: bool = False) -> State[Any]:
+async def backfill(
+    dry_run: Annotated[bool, titled("Only look")] = False,
+    everything: Annotated[bool, titled("Everything in the journal")] = False,
+) -> State[Any]:
     """Copy from the journal what Supabase is owed and lacks; harmless to repeat.
 
     Nothing is overwritten or deleted: what is held otherwise is listed for a person.

@@ -4,21 +4,21 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
 from tasks.artifacts import keep_page
 from tasks.ending import end
 from tasks.ending_pages import ending_page
 from tasks.outcomes import ended
+from tasks.parameters import titled
 
 __all__ = ["decommission"]
 
 
 @flow(name="decommission", persist_result=False, validate_parameters=True)
 async def decommission(
-    confirm: Annotated[str, Field(max_length=200)] = "",
-    dry_run: bool = True,
-    requested_by: Annotated[str, Field(max_length=200)] = "",
+    confirm: Annotated[str, titled("Name of the rollout", max_length=200)] = "",
+    dry_run: Annotated[bool, titled("Dry run")] = True,
+    requested_by: Annotated[str, titled("Who asks", max_length=200)] = "",
 ) -> State[Any]:
     """Switch WebSocket off: the recorded point of no return.
 

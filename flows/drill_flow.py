@@ -4,21 +4,21 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
 from tasks.artifacts import keep_page
 from tasks.ending import drill_once
 from tasks.ending_pages import drill_page
 from tasks.outcomes import drilled
+from tasks.parameters import titled
 
 __all__ = ["drill"]
 
 
 @flow(name="drill", persist_result=False, validate_parameters=True)
 async def drill(
-    points: Annotated[float | None, Field(gt=0, le=100)] = None,
-    scope: list[str] | None = None,
-    requested_by: Annotated[str, Field(max_length=200)] = "",
+    points: Annotated[float | None, titled("Percentage points", gt=0, le=100)] = None,
+    scope: Annotated[list[str] | None, titled("Only these categories")] = None,
+    requested_by: Annotated[str, titled("Who asks", max_length=200)] = "",
 ) -> State[Any]:
     """Take some percentage points back to WebSocket and forward again, and measure it.
 

@@ -10,26 +10,29 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from pydantic import Field
 
+from crossfade.core.rollout.commands import MAX_TEXT
 from tasks.artifacts import keep_page
 from tasks.control_plane import command, store_result
 from tasks.outcomes import rolled_back
 from tasks.pages import reconciliation_page, rollback_page
+from tasks.parameters import titled
 from tasks.reconciliation import LEGACY_STORES, compare_stores
 from tasks.recovery import figures_of, take_back, wait_for_arrival
 from tasks.runs import cancel_weeks
 
 __all__ = ["rollback"]
 
+REASON = "requested in Prefect"
+
 
 @flow(name="rollback", persist_result=False, validate_parameters=True)
 async def rollback(
-    reason: str = "requested in Prefect",
-    scope: list[str] | None = None,
-    to: Annotated[float, Field(ge=0, lt=100)] = 0.0,
-    requested_by: Annotated[str, Field(max_length=200)] = "",
-    incident: str | None = None,
+    reason: Annotated[str, titled("Reason", min_length=1, max_length=MAX_TEXT)] = REASON,
+    scope: Annotated[list[str] | None, titled("Only these categories")] = None,
+    to: Annotated[float, titled("Percent that stays on Realtime", ge=0, lt=100)] = 0.0,
+    requested_by: Annotated[str, titled("Who asks", max_length=200)] = "",
+    incident: Annotated[str, titled("Incident", max_length=100)] = "",
 ) -> State[Any]:
     """Take subscribers back to WebSocket and prove that they lost nothing.
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, assert_never
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from pydantic import Field
 
 from crossfade.core.rollout.decide import Action
 from crossfade.errors import Refused
@@ -19,6 +18,7 @@ from tasks.artifacts import keep_page
 from tasks.control_plane import command, next_step, pause, store_result
 from tasks.outcomes import finished, stopped
 from tasks.pages import checks_page, reconciliation_page, stage_name
+from tasks.parameters import titled
 from tasks.preflight import check_everything
 from tasks.reconciliation import compare_stores, preload
 from tasks.runs import end_stale_forms, supersede
@@ -27,7 +27,7 @@ __all__ = ["rollout_week"]
 
 
 @flow(name="rollout-week", persist_result=False, validate_parameters=True)
-async def rollout_week(stage: Annotated[int, Field(ge=0)] = 0) -> State[Any]:
+async def rollout_week(stage: Annotated[int, titled("Stage", ge=0)] = 0) -> State[Any]:
     """Drive one stage of the active rollout: preflight, ramp, soak, gate, approval.
 
     Start it when the week before was approved. It waits in the state **Suspended** for the

@@ -1,6 +1,6 @@
 """The scheduled validation: compare the stores, tell the control server, keep things going."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -9,6 +9,7 @@ from tasks.artifacts import keep_page
 from tasks.control_plane import rollout, store_result
 from tasks.outcomes import validated
 from tasks.pages import reconciliation_page
+from tasks.parameters import titled
 from tasks.reconciliation import compare_stores
 from tasks.runs import end_stale_forms, keep_going
 from tasks.validation import report_breach
@@ -17,7 +18,7 @@ __all__ = ["validate"]
 
 
 @flow(name="validate", persist_result=False, validate_parameters=True)
-async def validate(full: bool = False) -> State[Any]:
+async def validate(full: Annotated[bool, titled("Sealed blocks as well")] = False) -> State[Any]:
     """Reconcile journal, WebSocket and Supabase, and judge the result by the suites.
 
     A FAIL while a stage is under way is a breach: the control server lowers the flags at

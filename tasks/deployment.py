@@ -1,6 +1,7 @@
 """Sets up Prefect in one process: ``python -m tasks.deployment --pool crossfade``.
 
-Makes the work pool (or updates its template) and then runs ``prefect deploy --all`` with
+Makes the work pool (or updates its template; ``--type docker`` or ``kubernetes`` for runs in
+containers of ``--image``) and then runs ``prefect deploy --all`` with
 the settings' pool and schedules. By hand the same is ``prefect work-pool create crossfade
 --type process`` and ``prefect deploy --all`` in the folder of ``prefect.yaml``.
 """
@@ -9,7 +10,6 @@ import argparse
 import asyncio
 import copy
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -19,59 +19,54 @@ from typing import Any
 
 import yaml
 from prefect.cli import app
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
-from crossfade.errors import PrefectUnavailable
+from crossfade.errors import PrefectUnavailable, UsageError
 from crossfade.local.prefect_api import PrefectApi
-from crossfade.local.warm import client_command
 from tasks.settings_source import settings
+from tasks.work_pools import container_template, process_template
 
-__all__ = ["adapted", "main", "make_pool", "pool_template"]
+__all__ = ["adapted", "main", "make_pool"]
 
-_ENGINE = "prefect.engine"
 _POLL_S = 0.1
 
 
-def pool_template(warm: Path | None) -> dict[str, Any]:
-    """The template of a process pool whose runs start in one step.
-
-    Prefect's own default starts a second interpreter that prepares a workspace first. There
-    is nothing to prepare here (the flows are installed), and it costs 0.7 s a run.
-
-    Args:
-        warm: the socket of a warm process, from which runs are forked while it is there.
-    """
-    plain = [sys.executable, "-m", _ENGINE]
-    template = ProcessWorker.get_default_base_job_template()
-    variables = template["variables"]["properties"]
-    command = plain if warm is None else client_command(warm, _ENGINE)
-    variables["command"]["default"] = shlex.join(command)
-    # A run must not depend on the pipe to its worker: it outlives a worker that is killed.
-    # What it logs is in Prefect.
-    variables["stream_output"]["default"] = False
-    return template
-
-
-async def make_pool(name: str, wait_s: float, warm: Path | None = None) -> None:
+async def make_pool(
+    name: str, wait_s: float, warm: Path | None = None, kind: str = "process", image: str = ""
+) -> None:
     """Create the work pool, or give the one that is there our template.
 
     Raises:
         PrefectUnavailable: the server did not become healthy within ``wait_s``.
+        UsageError: Prefect does not know the type, or it needs an image and there is none.
     """
     async with get_client() as client:
         # Prefect's client waits longer and longer between its own retries.
         async with PrefectApi(str(client.api_url)) as api:
             await _wait_until_up(api, wait_s)
-        template = pool_template(warm)
+        if kind == "process":
+            plain = ProcessWorker.get_default_base_job_template()
+            template = process_template(plain, warm)
+        else:
+            template = container_template(await _bundled(client, kind), kind, image)
         try:
             await client.create_work_pool(
-                WorkPoolCreate(name=name, type="process", base_job_template=template)
+                WorkPoolCreate(name=name, type=kind, base_job_template=template)
             )
         except ObjectAlreadyExists:
             await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+
+
+async def _bundled(client: PrefectClient, kind: str) -> dict[str, Any]:
+    """Prefect's own template of a type, as its server knows it without the integration."""
+    for workers in (await client.read_worker_metadata()).values():
+        if kind in workers:
+            found: dict[str, Any] = workers[kind]["default_base_job_configuration"]
+            return found
+    raise UsageError(f"Prefect's server knows no work pool type {kind}")
 
 
 async def _wait_until_up(api: PrefectApi, wait_s: float) -> None:
@@ -87,6 +82,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the work pool and all deployments.")
     parser.add_argument("--pool", default=None, help="default: prefect.work_pool of the settings")
     parser.add_argument("--file", type=Path, default=Path("prefect.yaml"))
+    parser.add_argument("--type", default="process", help="process, docker or kubernetes")
+    parser.add_argument("--image", default="", help="of docker and kubernetes: holds Crossfade")
     parser.add_argument("--wait-s", type=float, default=60.0, help="for the server to come up")
     parser.add_argument("--warm", type=Path, help="the socket of a warm process on this machine")
     options = parser.parse_args()
@@ -97,7 +94,10 @@ def main() -> None:
         "validate": found.reconcile.every_s,
         "report": found.prefect.report_every_s,
     }
-    asyncio.run(make_pool(pool, options.wait_s, options.warm))
+    try:
+        asyncio.run(make_pool(pool, options.wait_s, options.warm, options.type, options.image))
+    except (UsageError, PrefectUnavailable) as error:
+        sys.exit(f"tasks.deployment: {error}")
     with tempfile.TemporaryDirectory(prefix="crossfade-deploy-") as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(adapted(document, pool, intervals)), encoding="utf-8")

@@ -35,7 +35,7 @@ _CALL: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
     **_CALL,
 )
 async def take_back(
-    reason: str, scope: list[str] | None, to: float, by: str, incident: str | None
+    reason: str, scope: list[str] | None, to: float, by: str, incident: str
 ) -> dict[str, Any] | None:
     """Lower the flags unless that was done already.
 

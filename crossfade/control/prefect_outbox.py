@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from crossfade.control.records import OutboxEvent
 from crossfade.control.service import ControlService
 from crossfade.core.event import format_time
+from crossfade.prefect_login import login_headers
 
 __all__ = ["PrefectOutbox", "prefect_event"]
 
@@ -54,8 +55,7 @@ class PrefectOutbox:
     ) -> None:
         self._service = service
         self._url = service.settings.prefect.api_url.rstrip("/")
-        user, _, password = service.settings.prefect.auth.get_secret_value().partition(":")
-        self._auth = (user, password) if user else None
+        self._headers = login_headers(service.settings.prefect.auth.get_secret_value())
         self._transport = transport
 
     async def run(self) -> None:
@@ -65,7 +65,7 @@ class PrefectOutbox:
             return
         failures = 0
         async with httpx.AsyncClient(
-            timeout=TIMEOUT_S, auth=self._auth, transport=self._transport, trust_env=False
+            timeout=TIMEOUT_S, headers=self._headers, transport=self._transport, trust_env=False
         ) as http:
             while True:
                 self._service.outgoing.clear()

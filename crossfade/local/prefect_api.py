@@ -16,6 +16,7 @@ import httpx
 import orjson
 
 from crossfade.errors import PrefectUnavailable, Refused, UsageError
+from crossfade.prefect_login import login_headers
 from crossfade.settings import PrefectSettings
 
 __all__ = ["FINAL_STATES", "Form", "PrefectApi"]
@@ -57,7 +58,7 @@ class PrefectApi:
     Args:
         api_url: as ``PREFECT_API_URL``, ending in ``/api``.
         timeout_s: for every call.
-        auth: ``user:password`` of a server with ``PREFECT_SERVER_API_AUTH_STRING``, or "".
+        auth: as ``prefect.auth`` in the settings.
         transport: for tests.
     """
 
@@ -70,11 +71,10 @@ class PrefectApi:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = api_url.rstrip("/")
-        user, _, password = auth.partition(":")
         self._http = httpx.AsyncClient(
             base_url=self._url,
             timeout=timeout_s,
-            auth=(user, password) if auth else None,
+            headers=login_headers(auth),
             limits=httpx.Limits(max_connections=8),
             transport=transport,
             trust_env=False,
@@ -291,7 +291,7 @@ class PrefectApi:
         if response.status_code == 401:
             raise UsageError(
                 f"Prefect at {self._url} refuses the login: prefect.auth must be the "
-                "user:password of its PREFECT_SERVER_API_AUTH_STRING"
+                "user:password of its PREFECT_SERVER_API_AUTH_STRING, or Prefect Cloud's API key"
             )
         detail = value.get("detail", value) if isinstance(value, dict) else value
         message = f"Prefect: {method} {path}: {response.status_code}: {detail}"

@@ -98,7 +98,8 @@ class PrefectSettings(Section):
     api_url: str = ""
     auth: SecretStr = Field(
         SecretStr(""),
-        description="user:password of a server with PREFECT_SERVER_API_AUTH_STRING",
+        description="user:password of a server with PREFECT_SERVER_API_AUTH_STRING; "
+        "an API key of Prefect Cloud",
     )
     work_pool: str = "crossfade"
     report_every_s: float = Field(86_400.0, gt=0, description="schedule of the report deployment")

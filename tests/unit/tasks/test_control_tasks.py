@@ -109,7 +109,7 @@ ROLLING = {"phase": "rolling_back", "incident_id": "r-1", "since_us": 1}
 
 async def test_take_back_on_demand_commands(serve: Callable[[Client], Client]) -> None:
     client = serve(Client(rollout=[{"phase": "soaking"}], command=[ROLLING]))
-    found = await recovery.take_back.fn("worried", ["critical"], 10.0, "Ada", None)
+    found = await recovery.take_back.fn("worried", ["critical"], 10.0, "Ada", "")
     assert found == ROLLING
     ((verb, fields),) = client.commands
     assert (verb, fields["reason"], fields["scope"], fields["to"]) == (
@@ -132,7 +132,7 @@ async def test_a_run_that_is_started_again_does_not_command_again(
 ) -> None:
     rollout = {**ROLLING, "phase": phase}
     client = serve(Client(rollout=[rollout], incidents=[[incident]]))
-    found = await recovery.take_back.fn("worried", None, 0.0, "Ada", None)
+    found = await recovery.take_back.fn("worried", None, 0.0, "Ada", "")
     assert (found is not None) is goes_on
     assert client.commands == []
 
@@ -158,9 +158,9 @@ async def test_an_incident_told_late_takes_nothing_back(
 
 async def test_nothing_to_take_back(serve: Callable[[Client], Client]) -> None:
     serve(Client(rollout=[None]))
-    assert await recovery.take_back.fn("worried", None, 0.0, "", None) is None
+    assert await recovery.take_back.fn("worried", None, 0.0, "", "") is None
     serve(Client(rollout=[{}], command=[{"phase": "rolled_back"}]))
-    assert await recovery.take_back.fn("worried", None, 0.0, "", None) is None
+    assert await recovery.take_back.fn("worried", None, 0.0, "", "") is None
 
 
 def status(version: int) -> dict[str, Any]:
