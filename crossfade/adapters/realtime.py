@@ -21,12 +21,11 @@ from typing import Any, Self
 from realtime import (
     AsyncRealtimeChannel,
     AsyncRealtimeClient,
-    RealtimeChannelOptions,
     RealtimeSubscribeStates,
 )
 from websockets.exceptions import WebSocketException
 
-from crossfade.adapters.realtime_client import dispose, dispose_channel, is_alive
+from crossfade.adapters.realtime_client import dispose, dispose_channel, is_alive, receive_only
 from crossfade.adapters.websocket import readable_events
 from crossfade.core.frames import FRAME_VERSION, decode_heads
 from crossfade.core.keys import is_opaque
@@ -43,6 +42,8 @@ _log = logging.getLogger("crossfade.realtime")
 logging.getLogger("realtime").addHandler(logging.NullHandler())
 
 CHANNEL_PREFIX = "crossfade:"
+MAX_CHANNELS = 100
+"""Realtime's own limit of a connection; it refuses the joins above."""
 OPEN_S = 5.0
 """Longest wait for the connection."""
 JOIN_S = 10
@@ -103,6 +104,7 @@ class RealtimeTransport:
         self._queue_frames = queue_frames
         self._uniform = uniform
         self._wanted: frozenset[str] = frozenset()
+        self._left: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._client: AsyncRealtimeClient | None = None
         self._channels: dict[str, AsyncRealtimeChannel] = {}
@@ -130,8 +132,21 @@ class RealtimeTransport:
         return frozenset(self._joined)
 
     def want(self, topics: Iterable[str]) -> None:
-        """Listen to the channels of these topics, and to no others."""
-        self._wanted = frozenset(topics)
+        """Listen to the channels of these topics, and to no others; at most ``MAX_CHANNELS``.
+
+        The rest is never joined (and so stays on WebSocket), which is logged once.
+        """
+        named = frozenset(topics)
+        kept = [*sorted(named & self._wanted), *sorted(named - self._wanted)]
+        left = frozenset(kept[MAX_CHANNELS:])
+        if left - self._left:
+            _log.error(
+                "%d topics are not listened to by Realtime, since a connection holds %d channels",
+                len(left),
+                MAX_CHANNELS,
+            )
+        self._left = left
+        self._wanted = frozenset(kept[:MAX_CHANNELS])
         self._wake.set()
 
     async def refresh(self, token: str) -> None:
@@ -262,14 +277,7 @@ class RealtimeTransport:
                 self._join(client, topic)
 
     def _join(self, client: AsyncRealtimeClient, topic: str) -> None:
-        options: RealtimeChannelOptions = {
-            "config": {
-                "broadcast": {"ack": False, "self": False},
-                "presence": {"key": "", "enabled": False},
-                "private": True,
-            }
-        }
-        channel = client.channel(CHANNEL_PREFIX + topic, options)
+        channel = client.channel(CHANNEL_PREFIX + topic, receive_only())
         for kind in ("events", "heads"):
             channel.on_broadcast(kind, partial(self._on_broadcast, topic))
         self._channels[topic] = channel

@@ -10,9 +10,9 @@ import logging
 import re
 from typing import Any
 
-from realtime import AsyncRealtimeChannel, AsyncRealtimeClient
+from realtime import AsyncRealtimeChannel, AsyncRealtimeClient, RealtimeChannelOptions
 
-__all__ = ["dispose", "dispose_channel", "is_alive"]
+__all__ = ["dispose", "dispose_channel", "is_alive", "receive_only"]
 
 CLOSE_S = 1.0
 _KEY = re.compile(r"(apikey=|\"access_token\": ?\")[^&\s\"']+")
@@ -29,6 +29,17 @@ class _HideKeys(logging.Filter):
 
 
 logging.getLogger("websockets.client").addFilter(_HideKeys())
+
+
+def receive_only() -> RealtimeChannelOptions:
+    """A private channel on which nothing is sent, by nobody's presence either."""
+    return {
+        "config": {
+            "broadcast": {"ack": False, "self": False},
+            "presence": {"key": "", "enabled": False},
+            "private": True,
+        }
+    }
 
 
 def is_alive(client: AsyncRealtimeClient) -> bool:

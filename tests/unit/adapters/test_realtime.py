@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from crossfade.adapters.realtime import RealtimeTransport
+from crossfade.adapters.realtime import MAX_CHANNELS, RealtimeTransport
 from crossfade.core.event import Event, content_hash, to_wire
 from crossfade.settings import SupabaseSettings
 from tests.unit.adapters.listening import Notes, wait_for
@@ -186,6 +186,23 @@ async def test_pauses_have_full_jitter_and_grow_to_their_limit() -> None:
             await wait_for(lambda: len(asked) >= 7)
     assert [high for _, high in asked[:7]] == [0.1, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     assert not any(low for low, _ in asked)
+
+
+async def test_no_more_channels_than_a_connection_holds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert MAX_CHANNELS == 100
+    monkeypatch.setattr("crossfade.adapters.realtime.MAX_CHANNELS", 3)
+    notes = Notes()
+    async with PhoenixServer() as server, transport(server, notes) as realtime:
+        realtime.want(["d", "e"])
+        await wait_for(lambda: realtime.joined == {"d", "e"})
+        for _ in range(2):
+            realtime.want(["a", "b", "c", "d", "e"])
+        await wait_for(lambda: realtime.joined == {"a", "d", "e"})
+        assert caplog.text.count("2 topics are not listened to by Realtime") == 1
+        realtime.want(["a", "b", "e"])
+        await wait_for(lambda: realtime.joined == {"a", "b", "e"})
 
 
 async def test_a_refused_channel_leaves_the_others_alone_and_is_tried_again(
