@@ -61,7 +61,7 @@ async def test_a_live_holder_is_named_and_a_killed_one_is_succeeded(tmp_path: Pa
             assert event.sequence == heads.get(2, 0) + 1
 
 
-async def test_what_was_acknowledged_survives_sigkill_without_a_gap(tmp_path: Path) -> None:
+async def test_i1_what_was_acknowledged_survives_sigkill_without_a_gap(tmp_path: Path) -> None:
     everything: list[tuple[str, int]] = []
     for _ in range(3):
         with child("publish", tmp_path) as process:

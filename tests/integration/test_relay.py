@@ -122,9 +122,9 @@ async def test_only_the_cohort_is_relayed_from_the_sequence_it_entered_at(tmp_pa
         await it.publish(9, 9)
         await it.drained()
         assert [event.sequence for event in it.memory.sent] == [6, 7, 8]
-        await until(lambda: stream() in it.memory.known_heads)
-        # The heads are of what was ingested; the floor is where the table begins.
-        assert it.memory.known_heads == {stream(): Head(stream(), 8, 6)}
+        # The heads are of what was ingested; the floor is where the table begins. An earlier
+        # heads frame may have told less.
+        await until(lambda: it.memory.known_heads == {stream(): Head(stream(), 8, 6)})
 
 
 async def test_heads_come_without_events_too_and_never_run_ahead(tmp_path: Path) -> None:
