@@ -24,6 +24,7 @@ def ground(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield standing
 
 
+@pytest.mark.timeout(180)  # six processes each, on a machine that may be busy with others
 @pytest.mark.parametrize("plan", SAMPLE, ids=lambda plan: f"{plan.role}: {plan.point}")
 def test_i1_a_killed_process_leaves_no_store_missing_or_doubling(
     ground: Ground, plan: Plan
