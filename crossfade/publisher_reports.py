@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from crossfade.adapters.process_usage import process_usage
 from crossfade.core.event import Event
 from crossfade.core.telemetry import Report, Role
 from crossfade.errors import CrossfadeError
@@ -104,7 +105,7 @@ class PublisherReports:
                 "conflicts": sum(relay.conflicts for relay in self._relays.values()),
                 "parked": sum(self._journal.parked(sink) for sink in self._relays),
             },
-            resources={"journal_queue": float(self._journal.queued)},
+            resources={"journal_queue": float(self._journal.queued), **process_usage()},
         )
         try:
             async with asyncio.timeout(REPORT_TIMEOUT_S):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from crossfade.adapters.process_usage import process_usage
 from crossfade.core.route import REALTIME, WEBSOCKET
 from crossfade.core.telemetry import Report, Role, to_bits
 from crossfade.errors import CrossfadeError
@@ -115,6 +116,7 @@ class SubscriberReports:
             resources={
                 "queue": float(len(feed.queue)),
                 "buffered": float(feed.sequencer.buffered),
+                **process_usage(),
             },
         )
 

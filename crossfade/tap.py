@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from crossfade.adapters.clock import SystemClock
+from crossfade.adapters.process_usage import process_usage
 from crossfade.adapters.recording_sqlite import Recording
 from crossfade.core.codec import Codec
 from crossfade.core.event import Event, Head, Position, Stream
@@ -345,5 +346,5 @@ class Tap:
                 "dropped_frames": self._transports.dropped_frames,
                 "unknown_frames": 0 if self._legacy is None else self._legacy.unknown,
             },
-            resources={"waiting": float(self._recording.waiting)},
+            resources={"waiting": float(self._recording.waiting), **process_usage()},
         )

@@ -12,7 +12,7 @@ import typer
 from rich.live import Live
 
 from crossfade.adapters.control import ControlClient
-from crossfade.cli import finish, history
+from crossfade.cli import finish, history, report
 from crossfade.cli.calls import actor_of, call, console, current_rollout, name_of, print_json, say
 from crossfade.cli.options import AsOption, JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.status_view import measurements_table, status_view
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
     finish.register(app)
     history.register(app)
+    report.register(app)
 
 
 def status(

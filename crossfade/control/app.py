@@ -1,5 +1,6 @@
 """The control server over HTTP (docs/protocol.md, section 6)."""
 
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,10 @@ def _check_report(report: Report) -> None:
             raise ValueError("serving must name at most 1,000 topics and 4,096 partitions")
         for one in bits:
             int(one, 16)
+    if len(report.resources) > 50 or not all(
+        isinstance(one, int | float) and math.isfinite(one) for one in report.resources.values()
+    ):
+        raise ValueError("resources must be at most 50 finite numbers")
     for total in (*report.totals.values(), *report.categories.values()):
         if not isinstance(total, int):
             raise TypeError("totals and categories must be whole numbers")

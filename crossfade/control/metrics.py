@@ -6,10 +6,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from crossfade.adapters.process_usage import process_usage
 from crossfade.control.service import ControlService
-from crossfade.control.status import store_states
+from crossfade.control.status import MAX_LISTED, store_states
 from crossfade.core.rollout import Phase, percent_of
 from crossfade.core.telemetry import Role
+from crossfade.core.telemetry_windows import Instance
 from crossfade.core.verdict import Verdict
 
 __all__ = ["metrics_text"]
@@ -107,6 +109,26 @@ class _ServiceCollector(Collector):
             oldest.add_metric([name], state["oldest_owed_ms"] / 1_000)
             opened.add_metric([name], float(state["breaker"] in ("open", "forced_open")))
         yield from (owed, oldest, opened)
+        yield from self._usage(live)
+
+    def _usage(self, live: list[Instance]) -> Iterator[Family]:
+        """Every part's process: those that report, and this server's own."""
+        parts = {
+            (one.report.role.value, one.report.instance): one.report.resources
+            for one in live[:MAX_LISTED]
+            if "cpu_s" in one.report.resources
+        }
+        parts["control", "control"] = process_usage()
+        for key, name, text, kind in (
+            ("cpu_s", "process_cpu_seconds", "Processor time", CounterMetricFamily),
+            ("rss_bytes", "process_resident_bytes", "Memory", GaugeMetricFamily),
+            ("fds", "process_open_fds", "Open files", GaugeMetricFamily),
+        ):
+            family = kind(f"crossfade_{name}", text, labels=["role", "instance"])
+            for labels, resources in parts.items():
+                if key in resources:
+                    family.add_metric(labels, resources[key])
+            yield family
 
     def _counters(self) -> Iterator[Family]:
         service = self._service

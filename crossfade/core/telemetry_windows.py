@@ -17,7 +17,15 @@ from typing import Any
 from crossfade.core.statistics import Rate
 from crossfade.core.telemetry import Histogram, Report, Role, SinkWindow, TransportWindow
 
-__all__ = ["MAX_INSTANCES", "Instance", "SinkTotal", "TelemetryWindows", "TransportTotal", "Window"]
+__all__ = [
+    "MAX_INSTANCES",
+    "Instance",
+    "SinkTotal",
+    "TelemetryWindows",
+    "TransportTotal",
+    "UsageTotal",
+    "Window",
+]
 
 MAX_INSTANCES = 5_000
 """Most instances that are told apart; those silent for longest are forgotten first."""
@@ -80,13 +88,33 @@ class TransportTotal:
 
 
 @dataclass(slots=True)
+class UsageTotal:
+    """What one role's processes used: time observed and processor time add up, the rest peaks.
+
+    ``cpu_s`` of ``observed_s`` is the share of one core that a process of this role takes.
+    """
+
+    observed_s: float = 0.0
+    cpu_s: float = 0.0
+    rss_bytes: float = 0.0
+    fds: float = 0.0
+
+    def add(self, one: "UsageTotal") -> None:
+        """Add another total."""
+        self.observed_s += one.observed_s
+        self.cpu_s += one.cpu_s
+        self.rss_bytes = max(self.rss_bytes, one.rss_bytes)
+        self.fds = max(self.fds, one.fds)
+
+
+@dataclass(slots=True)
 class Window:
     """Everything reported between two times (microseconds since 1970).
 
     ``transports`` is keyed by ``role/transport``, e.g. ``tap/realtime``. ``covered_us`` says
     for how long at least one ``publisher``, and at least one ``reader`` (subscriber or tap),
     was heard of. ``lost`` counts events that readers gave up; ``tells_lost`` whether any
-    reader reports that figure at all.
+    reader reports that figure at all. ``usage`` is keyed by role.
     """
 
     from_us: int
@@ -98,6 +126,7 @@ class Window:
     transports: dict[str, TransportTotal] = field(default_factory=dict)
     categories: dict[str, int] = field(default_factory=dict)
     covered_us: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, UsageTotal] = field(default_factory=dict)
 
     def add(self, report: Report) -> None:
         """Add what one report counted in its interval."""
@@ -120,6 +149,8 @@ class Window:
             self.transports.setdefault(name, TransportTotal()).add(transport)
         _add_counts(self.categories, other.categories)
         _add_counts(self.covered_us, other.covered_us)
+        for name, usage in other.usage.items():
+            self.usage.setdefault(name, UsageTotal()).add(usage)
 
     def sink(self, name: str) -> SinkTotal:
         """The sink's total; an empty one when nobody reported it."""
@@ -149,6 +180,7 @@ class Window:
             "transports": {name: _fields(one) for name, one in self.transports.items()},
             "categories": dict(self.categories),
             "covered_us": dict(self.covered_us),
+            "usage": {name: _fields(one) for name, one in self.usage.items()},
         }
 
     @classmethod
@@ -163,6 +195,7 @@ class Window:
         known["transports"] = {
             name: TransportTotal(**one) for name, one in known["transports"].items()
         }
+        known["usage"] = {name: UsageTotal(**one) for name, one in known.get("usage", {}).items()}
         return cls(**known)
 
 
@@ -230,10 +263,13 @@ class TelemetryWindows:
         if len(self.instances) > MAX_INSTANCES:
             silent = min(self.instances.values(), key=lambda one: one.received_us)
             del self.instances[silent.report.instance]
+        usage = _usage_since(before, report)
         fresh = received_us - round(report.interval_ms * 1_000) >= self.since_us
         for window in (self._open, self.total):
             if fresh:
                 window.add(report)
+                if usage is not None:
+                    window.usage.setdefault(report.role.value, UsageTotal()).add(usage)
             window.lost += lost
             window.tells_lost = window.tells_lost or _tells_lost(report)
         self.total.to_us = received_us
@@ -321,6 +357,19 @@ def _lost_since(before: Instance | None, report: Report) -> int:
     return now - earlier if now >= earlier else now
 
 
+def _usage_since(before: Instance | None, report: Report) -> UsageTotal | None:
+    """Since the previous report; a processor time that fell is a process started anew."""
+    now = report.resources
+    if "cpu_s" not in now:
+        return None
+    found = UsageTotal(rss_bytes=now.get("rss_bytes", 0.0), fds=now.get("fds", 0.0))
+    earlier = None if before is None else before.report.resources.get("cpu_s")
+    if earlier is not None and now["cpu_s"] >= earlier:
+        found.observed_s = report.interval_ms / 1_000
+        found.cpu_s = now["cpu_s"] - earlier
+    return found
+
+
 def _add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
     for key, count in counts.items():
         into[key] = into.get(key, 0) + count
@@ -330,5 +379,5 @@ def _counts(latency: Histogram | dict[str, int]) -> Mapping[str, int]:
     return latency.counts if isinstance(latency, Histogram) else latency
 
 
-def _fields(one: SinkTotal | TransportTotal) -> dict[str, Any]:
+def _fields(one: SinkTotal | TransportTotal | UsageTotal) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__slots__}

@@ -291,6 +291,7 @@ BAD_REPORTS: list[dict[str, Any]] = [
     {"transports": {"realtime": {"serving": {"t": "xyz"}, "latency_ms": {"counts": {}}}}},
     {"transports": {"realtime": {"serving": {"t": 5}, "latency_ms": {"counts": {}}}}},
     {"transports": {"realtime": {"serving": {"t": "f" * 1_025}, "latency_ms": {"counts": {}}}}},
+    {"resources": {"cpu_s": "x"}},
     {"totals": {"lost": "3"}},
     {"totals": {str(number): 1 for number in range(51)}},
     {"surprise": 1},
@@ -409,6 +410,12 @@ async def test_metrics_and_page(running: Running) -> None:
             "crossfade_incident_open 1.0",
         ):
             assert line in text.splitlines(), line
+        await client.report(publisher_report(99, resources={"cpu_s": 2.5, "fds": 7.0}))
+        text = (await http.get("/metrics")).text
+        labels = 'instance="app-1",role="publisher"'
+        assert f"crossfade_process_cpu_seconds_total{{{labels}}} 2.5" in text
+        assert f"crossfade_process_open_fds{{{labels}}} 7.0" in text
+        assert 'crossfade_process_resident_bytes{instance="control",role="control"}' in text
         page = (await http.get("/plain")).text
         assert "rolling_back" in page
         assert "breaker" in page

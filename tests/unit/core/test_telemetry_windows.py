@@ -163,3 +163,18 @@ def test_limits_of_memory() -> None:
     assert len(windows.trailing(499 * SECOND, 1, 499 * SECOND)) == 1
     oldest = windows.trailing(499 * SECOND, 499, SECOND)
     assert all(one.reports == 0 for one in oldest[:430])
+
+
+def test_what_processes_use_adds_up_by_role_and_survives_a_restart() -> None:
+    windows = TelemetryWindows(0, width_us=SECOND, keep_us=60 * SECOND, live_us=5 * SECOND)
+    used = [(10.0, 50.0, 7.0), (10.4, 90.0, 5.0), (0.1, 40.0, 6.0), (0.3, 40.0, 6.0)]
+    for second, (cpu_s, rss_bytes, fds) in enumerate(used, 1):
+        resources = {"cpu_s": cpu_s, "rss_bytes": rss_bytes, "fds": fds}
+        windows.add(publisher_report(second * SECOND, resources=resources), second * SECOND)
+    found = windows.total.usage["publisher"]
+    assert found.cpu_s == pytest.approx(0.6), "0.4, nothing of the restart, 0.2"
+    assert (found.observed_s, found.rss_bytes, found.fds) == (2.0, 90.0, 7.0)
+    assert Window.from_json(windows.total.to_json()).usage == windows.total.usage
+    before = windows.total.to_json()
+    del before["usage"]
+    assert Window.from_json(before).usage == {}, "as an earlier version stored it"
