@@ -36,6 +36,8 @@ CHECK_S = 30.0
 """Longest time of one check."""
 ANSWER_S = 5.0
 
+_BY_CHOICE = ("anon: crossfade_fill_v1", "anon: may_receive_v1")
+"""Public streams: somebody granted it, and the line ``anon`` says so."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -142,7 +144,10 @@ def _schema(facts: Facts) -> list[Finding]:
         ),
         list_or_green(
             "functions",
-            [*facts.open_functions, *(f"{one} (search_path)" for one in facts.unfixed_functions)],
+            [
+                *(one for one in facts.open_functions if one not in _BY_CHOICE),
+                *(f"{one} (search_path)" for one in facts.unfixed_functions),
+            ],
             "each may be called by whom it is for",
             "open beyond the protocol, or without a fixed search_path",
             again,
