@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo decisions test torture bench soak mutations lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots test-supabase-js
+.PHONY: bench-reconcile help demo decisions test torture bench bench-rollback test-prefect soak mutations lint types imports check wheel clean dashboard test-dashboard test-browser bench-browser screenshots test-supabase-js
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +32,16 @@ bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 -
 ifeq ($(ARGS),)
 	@if scripts/need-chromium; then $(MAKE) --no-print-directory bench-browser; fi
 endif
+
+bench-reconcile: $(STAMP) ## the reconciliation beside its rivals (ARGS="--events 1000000 --rounds 3 --json")
+	@$(BIN)/python -c 'import reladiff, duckdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt duckdb psycopg2-binary reladiff
+	@$(BIN)/python -m benchmarks.reconcile $(ARGS)
+
+bench-rollback: $(STAMP) ## breach to flags, to a verified rollback; a validation; Prefect's share (ARGS="--json")
+	@$(BIN)/python -m benchmarks.rollback $(ARGS)
+
+test-prefect: $(STAMP) ## Prefect killed at every step of a week, and on PostgreSQL; some four minutes
+	@$(BIN)/pytest tests/flows/kill_prefect.py tests/flows/prefect_on_postgres.py $(ARGS)
 
 soak: $(STAMP) ## steady load under random faults (DURATION=10m, or 90s; ARGS="--json")
 	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),10m) $(ARGS)

@@ -8,12 +8,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock, Semaphore
+from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
 from crossfade.adapters.stores import SqliteJournalReader, SupabaseReader, TapReader
-from crossfade.core.digest import BlockDigest, merge, same_content
+from crossfade.core.digest import BlockDigest, block_of, merge, same_content
 from crossfade.core.event import Stream
 from crossfade.core.reconciliation import STORES
 from crossfade.core.reconciliation_plan import (
@@ -28,7 +28,8 @@ from crossfade.core.reconciliation_plan import (
     expected_digest,
     whole_ranges,
 )
-from crossfade.core.reconciliation_rows import BlockFindings, Row, classify
+from crossfade.core.reconciliation_rows import BlockFindings
+from crossfade.drilling import Drill
 from crossfade.errors import JournalError, StoreError
 from crossfade.ports import JournalReader, RecordingReader, StoreReader
 from crossfade.settings import Settings
@@ -40,8 +41,6 @@ Progress = Callable[[str, int, int], None]
 
 SLICE_BLOCKS = 10_000
 """Blocks whose digests are held at a time."""
-DRILL_BLOCKS = 32
-"""Differing blocks whose rows are held at a time."""
 _WORKERS = 4
 
 _Result = TypeVar("_Result")
@@ -131,10 +130,6 @@ class Comparison:
         self._exact = tuple(exact)
         self._progress = progress
         self._progress_lock = Lock()
-        # SQLite connections are used by one thread at a time; Supabase by as many as there are.
-        self._locks = {
-            name: Semaphore(_WORKERS if name == "supabase" else 1) for name in self._readers
-        }
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="crossfade-reconcile")
 
     def __enter__(self) -> Self:
@@ -244,6 +239,7 @@ class Comparison:
         Raises:
             JournalError: the journal can not be read.
         """
+        drill = Drill(self._readers, self._pool, self._settle, self._size, self._exact)
         done = 0
         for start in range(0, len(blocks), SLICE_BLOCKS):
             part = blocks[start : start + SLICE_BLOCKS]
@@ -260,10 +256,45 @@ class Comparison:
                     differing.append((block, whole))
             done += len(part) - len(differing)
             self.report("compare", done, len(blocks))
-            for compared in self._drill(differing, streams, covered):
-                yield compared
+            for block, whole, findings in drill.compare(differing, streams, covered):
+                yield Compared(block, whole, False, findings)
                 done += 1
                 self.report("compare", done, len(blocks))
+
+    def unchanged(
+        self,
+        seen: Mapping[Block, Mapping[str, BlockDigest]],
+        since: Mapping[str, str],
+    ) -> frozenset[Block]:
+        """Those of the blocks in ``seen`` that still are as they were, without reading rows.
+
+        By the table's digests, and the logs of changes of the others since the marks. (A log does
+        not know what is inserted into a journal's hole: whoever must be sure compares.)
+
+        Raises:
+            JournalError: the journal can not be read.
+        """
+        changed, _ = self.read_changes(since)
+        if changed is None or "supabase" not in self.stores:
+            return frozenset()
+        touched = {
+            (one.stream, number)
+            for one in changed
+            for number in range(block_of(one.first, self._size), block_of(one.last, self._size) + 1)
+        }
+        quiet = [block for block in seen if (block.stream, block.number) not in touched]
+        ranges = list(whole_ranges(sorted(quiet)))
+        held = self._settle(
+            "supabase", self._pool.submit(self._read_digests, "supabase", ranges, False)
+        )
+        if held is None:
+            return frozenset()
+        return frozenset(
+            block
+            for block in quiet
+            if held.get((block.stream, block.number), [BlockDigest(block.number)])
+            == [seen[block]["supabase"]]
+        )
 
     def _usable(self) -> list[str]:
         return [name for name in self._readers if name not in self.errors]
@@ -296,7 +327,7 @@ class Comparison:
             elif name == "supabase":
                 mine = [block for block in blocks if block.stream in held]
                 fresh = mine if anew is None else [block for block in mine if block in anew]
-                rest = [block for block in mine if block not in fresh] if fresh else mine
+                rest = [] if anew is None else [block for block in mine if block not in anew]
                 parts = [(list(whole_ranges(rest)), False), (list(whole_ranges(fresh)), True)]
             else:
                 parts = [(list(whole_ranges(b for b in unsealed if b.stream in held)), True)]
@@ -349,39 +380,6 @@ class Comparison:
             right = same_content(whole[name], expected) or same_content(whole[name], journal)
             agree = agree and right and whole[name].is_clean
         return whole, agree
-
-    def _drill(
-        self,
-        blocks: Sequence[tuple[Block, dict[str, BlockDigest]]],
-        streams: Mapping[Stream, JournalStream],
-        covered: Callable[[int], bool],
-    ) -> Iterator[Compared]:
-        """Compare rows. The journal is read last, for the same reason as in ``read_outline``."""
-        for start in range(0, len(blocks), DRILL_BLOCKS):
-            part = blocks[start : start + DRILL_BLOCKS]
-            reading = {
-                (name, block): self._pool.submit(self._rows, name, block, digests[name])
-                for block, digests in part
-                for name in ("supabase", "websocket")
-                if name in self.stores
-            }
-            for block, digests in part:
-                rows: dict[str, list[Row] | None] = {}
-                for name in ("supabase", "websocket"):
-                    if name in self.stores:
-                        rows[name] = self._settle(name, reading[name, block])
-                rows["journal"] = self._rows("journal", block, digests["journal"])
-                ordered = {name: found for name in self.stores if (found := rows[name]) is not None}
-                findings = classify(
-                    block, streams[block.stream], ordered, covered=covered, exact=self._exact
-                )
-                yield Compared(block, digests, False, findings)
-
-    def _rows(self, name: str, block: Block, digest: BlockDigest) -> list[Row]:
-        if not digest.events:
-            return []
-        with self._locks[name]:
-            return list(self._readers[name].rows(block.stream, block.first, block.last))
 
 
 def _of_seal(block: Block, seal: Seal, store: str) -> BlockDigest:

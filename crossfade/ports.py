@@ -285,6 +285,14 @@ class StoreReader(Protocol):
         """The rows of a range, repeated deliveries of a sequence in order of arrival."""
         ...
 
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
+        """Of each row: stream, sequence, hash of its content, whether a hash beside it differs."""
+        ...
+
+    def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
+        """The rows of many ranges, one range after the other."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...

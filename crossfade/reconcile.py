@@ -13,7 +13,7 @@ from crossfade.adapters.clock import SystemClock
 from crossfade.comparison import Comparison, Progress, covered_by, open_readers
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream
-from crossfade.core.reconciliation import STORES, Evidence, Reconciliation
+from crossfade.core.reconciliation import STORES, Evidence, Reconciliation, SuiteResult
 from crossfade.core.reconciliation_plan import (
     Block,
     JournalStream,
@@ -22,14 +22,17 @@ from crossfade.core.reconciliation_plan import (
     narrowed,
 )
 from crossfade.core.reconciliation_tally import Tally
-from crossfade.core.verdict import Verdict
+from crossfade.core.verdict import Verdict, worst
 from crossfade.errors import JournalError, UsageError
 from crossfade.phantoms import Beyond, foreign_streams, phantoms_in, places_beyond
 from crossfade.ports import Clock, StoreReader
 from crossfade.sealing import Sealing
 from crossfade.settings import Settings
 
-__all__ = ["reconcile"]
+__all__ = ["Judge", "reconcile"]
+
+Judge = Callable[[Reconciliation], Sequence[SuiteResult]]
+"""Runs the suites of expectations over a result with its evidence."""
 
 SAMPLE_EVENTS = 500
 """Events whose shape the expectations look at."""
@@ -44,6 +47,7 @@ def reconcile(
     stores: Collection[str] = STORES,
     categories: Collection[str] | None = None,
     ranges: Sequence[Range] = (),
+    judge: Judge | None = None,
     clock: Clock | None = None,
     progress: Progress | None = None,
     readers: Mapping[str, StoreReader] | None = None,
@@ -67,6 +71,8 @@ def reconcile(
         categories: only streams of these categories; None for all.
         ranges: only these sequences (of a stream from the first range to the last), all of them
             compared and no seals written; none for everything.
+        judge: the suites of expectations; what they conclude is folded into the verdict, and when
+            they deny what the comparison found right, nothing is sealed.
         progress: told how far each phase is; may be called from several threads, one at a time.
         readers: instead of those the settings name; closed at the end.
         sleep: waits between rechecks (seconds).
@@ -82,7 +88,16 @@ def reconcile(
         _check_names("category", categories, settings.classification.categories)
     wanted = [name for name in STORES if name == "journal" or name in stores]
     run = _Run(
-        settings, trigger, full, content, wanted, categories, ranges, clock or SystemClock(), sleep
+        settings,
+        trigger,
+        full,
+        content,
+        wanted,
+        categories,
+        ranges,
+        judge,
+        clock or SystemClock(),
+        sleep,
     )
     return run.execute(readers, progress)
 
@@ -103,6 +118,7 @@ class _Run:
         wanted: Sequence[str],
         categories: Collection[str] | None,
         ranges: Sequence[Range],
+        judge: Judge | None,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
@@ -114,6 +130,7 @@ class _Run:
         self._wanted = tuple(wanted)
         self._categories = categories
         self._ranges = tuple(ranges)
+        self._judge = judge
         self._clock = clock
         self._sleep = sleep
         self._at_us = clock.now_us()
@@ -169,23 +186,33 @@ class _Run:
                 tolerance=self._options.tolerance,
             )
             wrong = self._cycle(comparison, outline, streams, sealing, plan.blocks, tally)
-            count = 0
+            result = tally.result(
+                stores=comparison.stores,
+                at_us=self._at_us,
+                duration_ms=float(self._clock.monotonic_ms() - self._started_ms),
+                trigger=self._trigger,
+                full=self._full,
+                errors=comparison.errors,
+                foreign=foreign_streams(comparison, outline),
+                count_realtime="realtime" in comparison.extents,
+            )
+            result = self._judged(
+                replace(result, evidence=self._evidence(comparison, streams, tally))
+            )
             if enabled and not comparison.errors:
                 comparison.report("seal", 0, 1)
-                count = sealing.save(wrong)
+                count = sealing.save(wrong, trusted=not _contradicted(result))
+                result = replace(result, blocks=result.blocks._replace(sealed=count))
                 comparison.report("seal", 1, 1)
-        result = tally.result(
-            stores=comparison.stores,
-            at_us=self._at_us,
-            duration_ms=float(self._clock.monotonic_ms() - self._started_ms),
-            trigger=self._trigger,
-            full=self._full,
-            sealed=count,
-            errors=comparison.errors,
-            foreign=foreign_streams(comparison, outline),
-            count_realtime="realtime" in comparison.extents,
-        )
-        evidence = Evidence(
+        return result
+
+    def _judged(self, result: Reconciliation) -> Reconciliation:
+        return result.with_suites(self._judge(result)) if self._judge else result
+
+    def _evidence(
+        self, comparison: Comparison, streams: Mapping[Stream, JournalStream], tally: Tally
+    ) -> Evidence:
+        return Evidence(
             stores=comparison.stores,
             rollups=tally.rollups(),
             sample=_sample(comparison, streams.values()),
@@ -195,7 +222,6 @@ class _Run:
             tolerance=self._options.tolerance,
             max_event_bytes=self._settings.publisher.max_event_bytes,
         )
-        return replace(result, evidence=evidence)
 
     def _cycle(
         self,
@@ -219,6 +245,11 @@ class _Run:
                 streams = _refreshed(streams, self._chosen(outline))
                 suspects = _still_held(suspects, streams)
             differing: dict[Block, Mapping[str, BlockDigest]] = {}
+            if round_number and not last and sealing.marks:
+                known = {block: seen[block] for block in suspects if block in seen}
+                quiet = comparison.unchanged(known, sealing.marks)
+                differing = {block: seen[block] for block in quiet}
+                suspects = [block for block in suspects if block not in quiet]
             # The last look reads the rows whatever the digests say, for details as of now.
             for one in comparison.compare(
                 suspects,
@@ -235,7 +266,7 @@ class _Run:
                 if last or not one.is_wrong:
                     tally.add(streams[one.block.stream], one.digests, one.findings)
             beyond = self._look_beyond(comparison, beyond, outline, tally if last else None)
-            suspects, seen = list(differing), differing
+            suspects, seen = sorted(differing), differing
             if not suspects and not beyond:
                 break
         return list(suspects)
@@ -307,6 +338,18 @@ def _sample(comparison: Comparison, streams: Collection[JournalStream]) -> tuple
             facts.stream, max(facts.floor, facts.watermark - each + 1), facts.watermark
         )
     )
+
+
+def _contradicted(result: Reconciliation) -> bool:
+    """Whether the suites broke, or deny what the comparison found right.
+
+    Then nothing is sealed. (A discrepancy fails suites too, and keeps its own block unsealed.)
+    """
+    found = worst(
+        [Verdict.PASS, *(Verdict.FAIL for count in result.categories.values() if count.kinds)]
+    )
+    said = {suite.verdict for suite in result.suites}
+    return Verdict.ERROR in said or (Verdict.FAIL in said and found is Verdict.PASS)
 
 
 def _refreshed(

@@ -47,7 +47,8 @@ class Sealing:
         self._store: SealStore | None = None
         self._seals = Seals()
         self._plan: Plan = Plan((), frozenset(), 0, {})
-        self._marks: dict[str, str] = {}
+        self.marks: Mapping[str, str] = {}
+        """Per store, where its log of changes stood before anything else of it was read."""
         self._owed: dict[Stream, Mapping[str, tuple[Interval, ...]]] = {}
         self._sealed: dict[Block, Seal] = {}
         self.vouched: Mapping[Block, Seal] = {}
@@ -87,7 +88,7 @@ class Sealing:
         if self._store is not None:
             self._seals = self._store.load(0 if content else self._options.scrub_blocks)
             since = self._store.marks() if self._seals.streams else None
-            changed, self._marks = comparison.read_changes(since)
+            changed, self.marks = comparison.read_changes(since)
         size = self._options.block
         self._plan = plan_blocks(streams, self._seals, size, full=full or content, changed=changed)
         self._owed = {
@@ -138,15 +139,22 @@ class Sealing:
             self._at_us,
         )
 
-    def save(self, wrong: Iterable[Block]) -> int:
-        """Keep the new seals and break those of blocks that differ; how many there are then."""
+    def save(self, wrong: Iterable[Block], *, trusted: bool = True) -> int:
+        """Keep the new seals and break those of blocks that differ; how many there are then.
+
+        Without ``trusted`` (the suites deny the comparison) seals are broken only, those of
+        every block that was compared among them.
+        """
         if self._store is None:
             return 0
         broken = [(block.stream, block.number, block.number) for block in wrong]
         for stream, runs in self._plan.dirty.items():
             broken += [(stream, first, last) for first, last in runs]
+        if not trusted:
+            broken += [(block.stream, block.number, block.number) for block in self._plan.blocks]
+            self._sealed.clear()
         sealed = [(block.stream, block.number, seal) for block, seal in self._sealed.items()]
-        return self._store.save(sealed, broken, self._owed, self._marks)
+        return self._store.save(sealed, broken, self._owed, self.marks)
 
     def _is_whole(self, block: Block, facts: JournalStream) -> bool:
         """Whether a seal's sum is what each store must have: all of the block, or nothing."""

@@ -20,6 +20,7 @@ REASONS = {
     Kind.MISSING: "an event that was published and is not in a store is lost to whoever reads it",
     Kind.DUPLICATED: "a delivery that is repeated is processed twice by whoever does not look",
     Kind.ALTERED: "a store that holds another content tells its readers something untrue",
+    Kind.RESERIALISED: "the publisher's bytes travel unchanged; what re-forms them needs a codec",
     Kind.STALE_HASH: "a hash that is not that of the content can vouch for nothing",
     Kind.PHANTOM: "an event that nobody published came from somewhere else, or the journal lost it",
     Kind.OUT_OF_ORDER: "within a stream the order is a promise; later state must not be overtaken",

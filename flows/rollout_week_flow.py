@@ -64,7 +64,9 @@ async def rollout_week(stage: Annotated[int, titled("Stage", ge=0)] = 0) -> Stat
                 case Action.SOAKED:
                     await command("soaked", stage, attempt)
                 case Action.RECONCILE:
-                    result = await compare_stores("week")
+                    result = await compare_stores(
+                        "week", measurements=step.evidence.get("measurements")
+                    )
                     await keep_page("reconciliation", reconciliation_page(result), "Gate")
                     stored = await store_result(result)
                     rollout = await command("reconciled", stage, attempt, reconciliation=stored)

@@ -3,12 +3,16 @@
 import asyncio
 import importlib
 import threading
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from crossfade.core.reconciliation import Reconciliation, SuiteResult
+from crossfade.core.verdict import Measurement
 from crossfade.reconcile import reconcile
 from tasks.settings_source import settings
 
@@ -38,15 +42,22 @@ def preload() -> None:
     persist_result=False,
 )
 async def compare_stores(
-    trigger: str, stores: tuple[str, ...] = _ALL_STORES, full: bool = False
+    trigger: str,
+    stores: tuple[str, ...] = _ALL_STORES,
+    full: bool = False,
+    measurements: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """One reconciliation's result, its suites folded in when all stores were compared."""
+    """One reconciliation's result, judged by the suites when all stores were compared.
+
+    ``measurements`` are a stage's own, as the evidence has them. The suite ``delivery`` holds
+    them together and is shown with the others; it is the evidence that decides on them.
+    """
+    judge = _judge if stores == _ALL_STORES else None
     result = await asyncio.to_thread(
-        reconcile, settings(), trigger=trigger, full=full, stores=stores
+        reconcile, settings(), trigger=trigger, full=full, stores=stores, judge=judge
     )
-    if stores == _ALL_STORES:
-        suites = await asyncio.to_thread(lambda: _import_expectations().validate(result))
-        result = result.with_suites(suites)
+    if measurements and judge:
+        result = await asyncio.to_thread(_with_delivery, result, measurements)
     get_run_logger().info(
         "%s: %s events checked, %s discrepancies",
         result.verdict.value,
@@ -54,6 +65,19 @@ async def compare_stores(
         f"{result.discrepancy_count:,}",
     )
     return result.to_json()
+
+
+def _judge(result: Reconciliation) -> list[SuiteResult]:
+    found: list[SuiteResult] = _import_expectations().validate(result)
+    return found
+
+
+def _with_delivery(
+    result: Reconciliation, measurements: Iterable[dict[str, Any]]
+) -> Reconciliation:
+    made = [Measurement.from_json(one) for one in measurements if one["name"] != "reconciliation"]
+    suites = _import_expectations().validate(result, measurements=made, suites=["delivery"])
+    return replace(result, suites=(*result.suites, *suites))
 
 
 def _preload() -> None:

@@ -95,12 +95,23 @@ class MemorySupabase:
         self, ranges: Sequence[Range], block: int, *, anew: bool = False
     ) -> Iterator[tuple[Stream, BlockDigest]]:
         self._check("digests")
-        self.asked.extend(ranges)
+        if block > 1:  # not when single rows are looked for
+            self.asked.extend(ranges)
         return fold_rows(ranges, block, lambda asked: self._rows(*asked))
 
     def rows(self, where: Stream, first: int, last: int) -> Iterator[Row]:
         self._check("rows")
         return self._rows(where, first, last)
+
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
+        self._check("digests")
+        for one in ranges:
+            for row in self._rows(*one):
+                yield one.stream, row.event.sequence, row.hash, row.is_stale
+
+    def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
+        for one in ranges:
+            yield from self.rows(*one)
 
     def close(self) -> None:
         pass
@@ -178,13 +189,14 @@ class World:
         age_s: float = 60.0,
         to: Sequence[str] = (),
         owed: Sequence[str] = (),
+        **changes: Any,
     ) -> list[Event]:
         """Commit events and deliver them to the stores ``to`` names.
 
         The publisher's cursors count them as delivered, except to those that ``owed`` names.
         """
         stream_id, head = self._journal_stream(where)
-        events = [make_event(where, head + 1 + offset) for offset in range(count)]
+        events = [make_event(where, head + 1 + offset, **changes) for offset in range(count)]
         committed_us = self.clock.us - round(age_s * SECOND_US)
         self.journal.executemany(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -221,13 +233,15 @@ class World:
         )
         self.journal.commit()
 
-    def fill(self, where: Stream, count: int, *, routed: bool = True) -> list[Event]:
-        """Events that every store has as it should."""
+    def fill(
+        self, where: Stream, count: int, *, routed: bool = True, **changes: Any
+    ) -> list[Event]:
+        """Events that every store has as it should; ``changes`` override their fields."""
         if routed:
             if not self._routed(where):
                 self.route(where)
-            return self.publish(where, count, to=("websocket", "realtime", "supabase"))
-        return self.publish(where, count, to=("websocket",))
+            return self.publish(where, count, to=("websocket", "realtime", "supabase"), **changes)
+        return self.publish(where, count, to=("websocket",), **changes)
 
     def cover(self, transport: str, from_us: int, to_us: int) -> None:
         self.tap.execute("INSERT INTO coverage VALUES (?, ?, ?)", (transport, from_us, to_us))

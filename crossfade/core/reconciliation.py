@@ -40,7 +40,8 @@ class Kind(StrEnum):
 
     Missing: expected here, not held, and the publisher counts it as delivered (or refused).
     Late: not held, but the publisher still owes it and will send it. Duplicated: delivered
-    more than once. Altered: the content is not that of the other stores. Stale hash: the
+    more than once. Altered: the content is not that of the other stores. Reserialised: it is the
+    same JSON value in another form, so its bytes have another hash. Stale hash: the
     content is right, but the checksum beside it (or the database's own hash of it) is not that
     of the content. Phantom: held here, but never journalled. Out of order: first delivered
     after a later sequence (RFC 4737's reordered). Uncovered: not recorded, and the tap was not
@@ -51,6 +52,7 @@ class Kind(StrEnum):
     LATE = "late"
     DUPLICATED = "duplicated"
     ALTERED = "altered"
+    RESERIALISED = "reserialised"
     STALE_HASH = "stale_hash"
     PHANTOM = "phantom"
     OUT_OF_ORDER = "out_of_order"
@@ -103,6 +105,7 @@ class StoreCount:
     late: int = 0
     duplicated: int = 0
     altered: int = 0
+    reserialised: int = 0
     stale_hash: int = 0
     phantom: int = 0
     out_of_order: int = 0

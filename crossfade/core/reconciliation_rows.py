@@ -7,10 +7,14 @@ from typing import NamedTuple
 from crossfade.core.canonical import canonical_json, parse_json
 from crossfade.core.event import Event, Position
 from crossfade.core.reconciliation import Discrepancy, Kind, severity_of
-from crossfade.core.reconciliation_plan import Block, JournalStream, contains
+from crossfade.core.reconciliation_plan import Block, JournalStream, contains, size_of
 from crossfade.errors import InvalidEvent
 
 __all__ = ["BlockFindings", "Row", "Sum", "classify", "differing_fields", "phantom"]
+
+
+REFORMED = "data (reserialised)"
+"""What ``differing_fields`` says of content that is the same JSON value in another form."""
 
 
 class Row(NamedTuple):
@@ -80,11 +84,17 @@ def classify(
     findings = BlockFindings(
         expected={store: Sum() for store in stores}, held={store: Sum() for store in stores}
     )
+    whole = {
+        store
+        for store in stores
+        if store == "journal" or size_of(facts.owed[store], block.first, block.last)
+        == block.last - block.first + 1
+    }  # fmt: skip
     for sequence in range(block.first, block.last + 1):
         found = {store: held[store][sequence] for store in stores if sequence in held[store]}
         if len(found) == len(stores) and _all_alike(found.values()):
             for store, (row,) in found.items():
-                if store == "journal" or contains(facts.owed[store], sequence):
+                if store in whole or contains(facts.owed[store], sequence):
                     findings.expected[store].add(row.hash)
                     findings.held[store].add(row.hash)
             continue
@@ -136,7 +146,7 @@ def differing_fields(one: Event, other: Event) -> list[str]:
         if getattr(one, name) != getattr(other, name)
     ]
     if one.data != other.data:
-        names.append("data (reserialised)" if _same_value(one.data, other.data) else "data")
+        names.append(REFORMED if _same_value(one.data, other.data) else "data")
     return names
 
 
@@ -159,8 +169,17 @@ def _all_alike(found: Iterable[list[Row]]) -> bool:
     first: int | None = None
     for copies in found:
         row = copies[0]
-        first = row.hash if first is None else first
-        if len(copies) > 1 or row.hash != first or row.disordered or row.is_stale:
+        value = row.hash
+        first = value if first is None else first
+        # Written out, not by the row's properties: it runs for every row of a differing block.
+        if (
+            value != first
+            or row.event.hash != value
+            or len(copies) > 1
+            or row.disordered
+            or (row.stored is not None and row.stored != value)
+            or row.fault
+        ):
             return False
     return True
 
@@ -271,8 +290,7 @@ def _present(
     if altered is not None:
         fields = altered.fault or ", ".join(differing_fields(altered.event, truth.event))
         carried = "was changed with it" if altered.is_intact else "is not that of its content"
-        yield name(
-            Kind.ALTERED, store, f"{fields}: not as in {truth_store}; the checksum {carried}"
-        )
+        kind = Kind.RESERIALISED if fields == REFORMED else Kind.ALTERED
+        yield name(kind, store, f"{fields}: not as in {truth_store}; the checksum {carried}")
     elif any(row.is_stale for row in copies):
         yield name(Kind.STALE_HASH, store, "the content is right, a hash kept beside it is not")

@@ -105,15 +105,14 @@ class Tally:
         duration_ms: float,
         trigger: str,
         full: bool,
-        sealed: int,
         errors: Mapping[str, str],
         foreign: Mapping[str, int],
         count_realtime: bool,
     ) -> Reconciliation:
         """The run's result.
 
-        ``stores`` are those that could be read to the end, ``sealed`` is the number of blocks
-        sealed when it ends.
+        ``stores`` are those that could be read to the end. How many blocks are sealed is not
+        known before the suites have judged it.
         """
         checked = sum(block.last - block.first + 1 for block in self._plan.blocks)
         expected = self._expected_by_category()
@@ -142,7 +141,7 @@ class Tally:
             blocks=Blocks(
                 len(self._plan.blocks),
                 self._differing,
-                sealed,
+                0,
                 len({block.stream for block in self._plan.blocks}),
             ),
             stores=counts,

@@ -77,7 +77,8 @@ class Script:
     async def keep_page(self, key: str, page: str, description: str) -> None:
         self.done.append(f"page {key}")
 
-    async def compare_stores(self, trigger: str) -> dict[str, Any]:
+    async def compare_stores(self, trigger: str, **given: Any) -> dict[str, Any]:
+        self.compared = given
         self.done.append(f"compare for {trigger}")
         return {}
 

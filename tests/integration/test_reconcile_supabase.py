@@ -134,6 +134,21 @@ def test_what_evades_the_tables_log_is_found_by_its_digests(
     }
 
 
+def test_many_scattered_rows_are_read_page_by_page(
+    world: World, project: Project, reader: SupabaseReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossfade.adapters.stores.supabase.MAX_BLOCKS", 400)
+    lost = world.fill(LOST, 1_300)
+    store(project, world)
+    ranges = [Range(LOST, n, n + 1) for n in range(1, 1_300, 2)]
+    assert [row.event._replace(committed_us=0) for row in reader.rows_of(ranges)] == lost
+    whole = [Range(LOST, 1, 1_200), Range(LOST, 1_201, 1_299)]
+    assert len(list(reader.rows_of(whole))) == 1_299
+    assert list(reader.hashes(whole)) == [
+        (LOST, event.sequence, event.hash, False) for event in lost[:1_299]
+    ]
+
+
 def test_a_row_that_no_event_can_be_made_of_is_named(world: World, project: Project) -> None:
     lost = world.fill(LOST, 20)
     store(project, world)

@@ -173,7 +173,9 @@ def test_a_store_that_comes_back_is_waited_for(world: World) -> None:
 
 @pytest.mark.parametrize("method", ["streams", "digests", "rows"])
 def test_an_unreadable_table_is_raised(world: World, method: str) -> None:
-    lose(world, world.fill(LOST, 10)[3:5])
+    events = world.fill(LOST, 10)
+    lose(world, events[3:5])
+    world.alter("supabase", events[6], forged=True, data="{}")  # a row that has to be looked at
     world.supabase.broken = method
     with pytest.raises(StoreUnavailable, match=method):
         run(world, dry_run=False)

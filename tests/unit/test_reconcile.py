@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.core.reconciliation import CRITICAL, WARNING, Reconciliation
+from crossfade.core.reconciliation import CRITICAL, WARNING, Reconciliation, SuiteResult
 from crossfade.core.reconciliation_plan import Range
 from crossfade.core.verdict import Verdict
 from crossfade.errors import UsageError
-from crossfade.reconcile import reconcile
+from crossfade.reconcile import Judge, reconcile
 from tests.reconciliation_data import NOW_US, SECOND_US, World, found, make_event, stream
 
 LOST = stream("critical", 3)
@@ -101,6 +101,32 @@ def test_only_what_survives_the_rechecks_is_a_finding(world: World) -> None:
     assert found(result) == {("missing", "supabase", str(late[19].position))}
     assert len(rounds) == 2
     assert result.blocks == (3, 1, 2, 1)
+
+
+def test_between_the_first_and_the_last_look_nothing_is_read_of_what_stays_as_it_is(
+    world: World,
+) -> None:
+    events = world.fill(LOST, 24)
+    world.drop("supabase", events[0])
+    world.drop("supabase", events[9])
+    readers = world.readers()
+    asked: list[list[Range]] = []
+    read = readers["journal"].digests
+    readers["journal"].digests = lambda ranges, *rest, **options: (  # type: ignore[method-assign]
+        asked.append(list(ranges)) or read(ranges, *rest, **options)
+    )
+    slept: list[float] = []
+
+    def arrive(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            world.deliver(events[0], ["supabase"])
+
+    result = world.reconcile(options={"rechecks": 4}, readers=readers, sleep=arrive)
+    assert found(result) == {("missing", "supabase", str(events[9].position))}
+    whole, first, second = Range(LOST, 1, 8), Range(LOST, 9, 16), Range(LOST, 17, 24)
+    # All of it; what arrived; and, at the last look, what is still wrong.
+    assert asked == [[whole, first, second], [whole], [first]]
 
 
 def test_a_block_that_changed_is_read_again_at_once(world: World) -> None:
@@ -356,6 +382,7 @@ def test_a_store_that_does_not_answer_is_an_error_and_the_rest_is_compared(
 ) -> None:
     events = world.fill(QUIET, 1_200)
     world.drop("supabase", events[3])
+    world.alter("supabase", events[5], forged=True, data="{}")  # a row that has to be looked at
     world.supabase.broken = method
     result = world.reconcile()
     assert result.verdict is Verdict.ERROR
@@ -537,6 +564,37 @@ def test_a_seal_that_counts_keeps_its_age(world: World) -> None:
         world.reconcile(content=True)
         assert {age for _, age in seals.execute(ages)} == {world.clock.us}
     seals.close()
+
+
+def judging(verdict: Verdict) -> Judge:
+    return lambda result: [SuiteResult(suite="shape", verdict=verdict, expectations=1)]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.ERROR])
+def test_nothing_is_sealed_when_the_suites_deny_what_was_found_right(
+    world: World, verdict: Verdict
+) -> None:
+    world.fill(LOST, 20)
+    result = world.reconcile(judge=judging(verdict))
+    assert (result.verdict, result.blocks.sealed) == (verdict, 0)
+    assert result.suites[0].suite == "shape"
+    assert world.reconcile(judge=judging(Verdict.PASS)).blocks.sealed == 3
+    # And seals that were compared again are broken.
+    assert world.reconcile(full=True, judge=judging(verdict)).blocks.sealed == 0
+    assert world.reconcile().checked_events == 20
+
+
+def test_a_discrepancy_that_fails_a_suite_keeps_its_own_block_open_only(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.drop("supabase", events[0])
+    result = world.reconcile(judge=judging(Verdict.FAIL))
+    assert (result.verdict, result.blocks) == (Verdict.FAIL, (3, 1, 2, 1))
+
+
+def test_suites_that_lack_evidence_do_not_unseal(world: World) -> None:
+    world.fill(LOST, 20)
+    result = world.reconcile(judge=judging(Verdict.INCONCLUSIVE))
+    assert (result.verdict, result.blocks.sealed) == (Verdict.INCONCLUSIVE, 3)
 
 
 def test_another_block_size_drops_the_seals(world: World) -> None:

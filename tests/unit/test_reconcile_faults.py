@@ -198,13 +198,67 @@ def test_the_altered_field_is_named(tmp_path: Path, field: str) -> None:
         assert one.detail.endswith("the checksum was changed with it")
 
 
-def test_another_spelling_of_the_same_json_is_said_to_be_reserialised(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        '{"tail":"N0","delay":2}',  # the order of keys
+        '{"delay":2.0,"tail":"N0"}',  # the form of numbers
+        '{"delay":2e0,"tail":"\\u004e0"}',  # escapes
+        '{ "delay": 2, "tail": "N0" }',  # blanks
+    ],
+)
+def test_another_form_of_the_same_json_is_reserialised(
+    tmp_path: Path, store: str, spelled: str
+) -> None:
     with World(tmp_path) as world:
         events = world.fill(stream("critical"), 3)
-        spelled = '{ "tail": "N0", "delay": 2.0 }'
-        world.alter("websocket", events[1], forged=False, data=spelled)
-        (one,) = world.reconcile().discrepancies
-        assert one.detail.startswith("data (reserialised): not as in journal")
+        world.alter(store, events[1], forged=False, data=spelled)
+        result = world.reconcile()
+        assert found(result) == {("reserialised", store, str(events[1].position))}
+        assert result.discrepancies[0].detail.startswith("data (reserialised): not as in")
+        assert result.stores[store].reserialised == 1
+        assert result.verdict is Verdict.FAIL
+
+
+BIG, DEEP = 2**70, "[" * 40 + "1" + "]" * 40
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (f'{{"big":{BIG}}}', f'{{"big":{BIG + 1}}}'),  # equal as doubles
+        (f'{{"big":{BIG}}}', f'{{"big":{float(BIG)!r}}}'),
+        ('{"name":"caf\u00e9"}', '{"name":"cafe\u0301"}'),  # equal to the eye
+        (f'{{"deep":{DEEP}}}', f'{{"deep":{DEEP.replace("1", "2")}}}'),
+        ('{"a":1}', '{"a":1,"a":1}'),  # no JSON that everybody reads alike
+        ('{"a":1}', '{"a":true}'),
+        ('{"a":1}', '{"a":1}}'),
+    ],
+    ids=["digits", "rounded", "normal form", "nesting", "a key twice", "a bool", "no JSON"],
+)
+@pytest.mark.parametrize("forged", [False, True])
+def test_what_only_looks_the_same_is_altered(
+    tmp_path: Path, store: str, right: str, wrong: str, forged: bool
+) -> None:
+    with World(tmp_path) as world:
+        where = stream("critical")
+        world.fill(where, 3)
+        events = world.fill(where, 3, data=right)
+        world.alter(store, events[1], forged=forged, data=wrong)
+        assert found(world.reconcile()) == {("altered", store, str(events[1].position))}
+
+
+def test_a_row_moved_to_another_partition_is_missing_and_a_phantom(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        (event, *_) = world.fill(stream("critical"), 3)
+        world.drop("supabase", event)
+        world.supabase.put(event._replace(partition=9))
+        assert found(world.reconcile()) == {
+            ("missing", "supabase", "app/1/critical/0/1"),
+            ("phantom", "supabase", "app/1/critical/9/1"),
+        }
 
 
 DAMAGES = {

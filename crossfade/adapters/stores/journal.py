@@ -147,6 +147,17 @@ class SqliteJournalReader:
                 )  # fmt: skip
                 yield Row(event, content_hash(event))
 
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
+        """Stream, sequence, content hash and staleness of the ranges' rows."""
+        for one in ranges:
+            for row in self.rows(*one):
+                yield one.stream, row.event.sequence, row.hash, row.is_stale
+
+    def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
+        """The rows of many ranges, in their order."""
+        for one in ranges:
+            yield from self.rows(*one)
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
@@ -234,8 +245,8 @@ class SqliteJournalReader:
 
 
 def _next(cursors: Iterable[tuple[Any, ...]], routes: Iterable[tuple[Any, ...]]) -> dict[str, int]:
-    """Per sink what it is sent next. Without a hub the application's own send is the legacy side."""
-    found = {sink: next_ for sink, next_ in cursors}
+    """Per sink what it is sent next; without a hub the application's send is the legacy side."""
+    found: dict[str, int] = dict(cursors)
     if "application" in found and all(sink != "websocket" for sink, *_ in routes):
         found["websocket"] = found["application"]
     return found

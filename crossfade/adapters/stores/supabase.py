@@ -1,7 +1,9 @@
 """Reads the Supabase table through its functions (docs/protocol.md section 3)."""
 
 import logging
+import struct
 import time
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,8 +24,12 @@ __all__ = ["SupabaseReader", "split_ranges"]
 MAX_BLOCKS = 2_000
 """Blocks (and so ranges) a call of ``crossfade_digests_v1``: some 500,000 rows at the default
 block size, a tenth of the 8 s that Supabase lets the service role's statements run."""
-SCRUB_BLOCKS = 500
-"""The same for ``crossfade_scrub_v1``, which reads the content: some 130,000 rows."""
+SCRUB_ROWS = 128_000
+"""Rows a call of ``crossfade_scrub_v1``, which reads the content."""
+SCRUB_BLOCKS = 20_000
+"""Blocks a call of it: some 2 MB of answer."""
+HASHES = 100_000
+"""Sequences a call of ``crossfade_hashes_v1``."""
 PAGE = 1_000
 """Events a call of ``crossfade_fill_v1``, its own limit."""
 ATTEMPTS = 3
@@ -89,7 +95,8 @@ class SupabaseReader:
         ``anew`` has the database hash every row again instead of adding up its own column.
         """
         function = "crossfade_scrub_v1" if anew else "crossfade_digests_v1"
-        for batch in split_ranges(ranges, block, SCRUB_BLOCKS if anew else MAX_BLOCKS):
+        limit = min(SCRUB_BLOCKS, max(1, SCRUB_ROWS // block)) if anew else MAX_BLOCKS
+        for batch in split_ranges(ranges, block, limit):
             asked = [[*one.stream, one.first, one.last] for one in batch]
             answer = self._call(function, {"ranges": asked, "block": block})
             with _understood(function):
@@ -111,6 +118,35 @@ class SupabaseReader:
                 return
             first = found[-1].event.sequence + 1
             last = min(last, int(head))
+
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
+        """Stream, sequence, content hash (computed anew) and staleness of the ranges' rows."""
+        for batch in split_ranges(ranges, 1, HASHES):
+            answer = self._call(
+                "crossfade_hashes_v1", {"ranges": [[*one.stream, *one[1:]] for one in batch]}
+            )
+            with _understood("crossfade_hashes_v1"):
+                found = [
+                    (batch[place].stream, _integers(sequences), _integers(hashes), set(stale))
+                    for place, sequences, hashes, stale in answer
+                ]
+            for stream, sequences, hashes, stale in found:
+                for sequence, value in zip(sequences, hashes, strict=True):
+                    yield stream, sequence, value, sequence in stale
+
+    def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
+        """The rows of many ranges, in their order; a call takes as many as it may."""
+        left = list(ranges)
+        while left:
+            asked = left[:MAX_BLOCKS]
+            answer = self._call(
+                "crossfade_rows_v1", {"ranges": [[*one.stream, *one[1:]] for one in asked]}
+            )
+            with _understood("crossfade_rows_v1"):
+                found = [_row(value) for value in answer["events"]]
+                more = bool(answer["more"]) and bool(found)
+            yield from found
+            left = left[len(asked) :] if not more else _behind(found[-1], asked) + left[MAX_BLOCKS:]
 
     def close(self) -> None:
         """Close the connections."""
@@ -160,6 +196,22 @@ def split_ranges(ranges: Iterable[Range], size: int, limit: int) -> Iterator[lis
         yield batch
 
 
+def _integers(text: str) -> tuple[int, ...]:
+    """Base64 of big-endian signed 64-bit integers."""
+    data = b64decode(text)
+    return struct.unpack(f">{len(data) // 8}q", data)
+
+
+def _behind(row: Row, ranges: Sequence[Range]) -> list[Range]:
+    """What is left of ranges when a page of their rows ended with ``row``."""
+    stream, sequence = row.event.stream, row.event.sequence
+    for index, one in enumerate(ranges):
+        if one.stream == stream and one.first <= sequence <= one.last:
+            rest = [one._replace(first=sequence + 1)] if sequence < one.last else []
+            return rest + list(ranges[index + 1 :])
+    raise ValueError(f"{row.event.position} was not asked for")
+
+
 def _stream(row: Sequence[Any]) -> Stream:
     return Stream(str(row[0]), int(row[1]), str(row[2]), int(row[3]))
 
@@ -189,7 +241,7 @@ def _row(value: Any) -> Row:
 def _understood(function: str) -> Iterator[None]:
     try:
         yield
-    except (InvalidEvent, LookupError, TypeError, ValueError) as error:
+    except (InvalidEvent, LookupError, TypeError, ValueError, struct.error) as error:
         raise StoreRejected(
             f"{function}: the answer is not understood ({type(error).__name__}: {error}); are the "
             "migrations of this version applied?"

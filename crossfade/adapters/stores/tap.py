@@ -4,7 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from crossfade.adapters.recording_sqlite import VERSION
-from crossfade.adapters.stores.sqlite import changes_of, fold_rows, open_read_only, read_rows, translated
+from crossfade.adapters.stores.sqlite import (
+    changes_of,
+    fold_rows,
+    open_read_only,
+    read_rows,
+    translated,
+)
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
 from crossfade.core.reconciliation_plan import Changes, Extent, Interval, Range
@@ -131,9 +137,7 @@ class TapReader:
                 category,
                 data,
                 checksum,
-            ) in read_rows(
-                self._connection, _DELIVERIES, (self.name, stream_id, first, last)
-            ):
+            ) in read_rows(self._connection, _DELIVERIES, (self.name, stream_id, first, last)):
                 first_copy = sequence != previous
                 if first_copy:
                     earliest = pending
@@ -146,6 +150,17 @@ class TapReader:
                 )  # fmt: skip
                 late = first_copy and earliest is not None and arrival > earliest
                 yield Row(event, content_hash(event), disordered=late)
+
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
+        """Stream, sequence, content hash and staleness of the ranges' rows."""
+        for one in ranges:
+            for row in self.rows(*one):
+                yield one.stream, row.event.sequence, row.hash, row.is_stale
+
+    def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
+        """The rows of many ranges, in their order."""
+        for one in ranges:
+            yield from self.rows(*one)
 
     def close(self) -> None:
         """Close the file."""

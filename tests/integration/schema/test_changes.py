@@ -1,6 +1,8 @@
 """The log of changes, the streams' ends by the index alone, and digests made anew."""
 
 import json
+import struct
+from base64 import b64decode
 
 import psycopg
 import pytest
@@ -91,7 +93,8 @@ def test_the_index_alone_answers_digests(database: Database) -> None:
     assert any("Index Only Scan using events_pkey" in row[0] for row in plan)
 
 
-def test_a_scrub_trusts_no_column(database: Database) -> None:
+def test_a_scrub_trusts_no_column(fresh_database: Database) -> None:
+    database = fresh_database  # it is not the same afterwards
     database.ingest(make_events(1, 600), live=False)
     ranges = [[*STREAM, 1, 256], [*STREAM, 300, 600]]
     digests = database.call("crossfade_digests_v1", ranges=ranges, block=256)
@@ -116,3 +119,37 @@ def test_a_scrub_has_limits(database: Database, ranges: list[object], block: int
         database.connection.execute(
             "select public.crossfade_scrub_v1(%s, %s)", (json.dumps(ranges), block)
         )
+
+
+def integers(text: str) -> list[int]:
+    data = b64decode(text)
+    return list(struct.unpack(f">{len(data) // 8}q", data))
+
+
+def test_hashes_are_those_of_the_rows_content(database: Database) -> None:
+    events = make_events(1, 300)
+    database.ingest(events, live=False)
+    ranges = [[*STREAM, 3, 5], [*STREAM, 400, 500], [*STREAM, 299, 302]]
+    run = database.connection.execute
+    run("update crossfade.events set checksum = 7 where sequence = 4")
+    first, second = database.call("crossfade_hashes_v1", ranges=ranges)
+    assert (first[0], integers(first[1]), first[3]) == (0, [3, 4, 5], [4])
+    assert integers(first[2]) == [event.hash for event in events[2:5]]
+    assert (second[0], integers(second[1]), second[3]) == (2, [299, 300], [])
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="200000 are allowed"):
+        database.call("crossfade_hashes_v1", ranges=[[*STREAM, 1, 200_001]])
+
+
+def test_rows_of_many_ranges_come_in_pages(database: Database) -> None:
+    database.ingest(make_events(1, 1_500), live=False)
+    answer = database.call("crossfade_rows_v1", ranges=[[*STREAM, 7, 7], [*STREAM, 2, 4]])
+    assert [event["sequence"] for event in answer["events"]] == [7, 2, 3, 4]
+    assert not answer["more"]
+    assert answer["events"][0]["content_hash"] == answer["events"][0]["hash"]
+    answer = database.call("crossfade_rows_v1", ranges=[[*STREAM, 1, 900], [*STREAM, 901, 1_500]])
+    assert [event["sequence"] for event in answer["events"]] == list(range(1, 1_001))
+    assert answer["more"]
+    big = json.dumps("x" * 900_000)
+    database.ingest([make_event(2_000 + n, data=big) for n in range(7)], live=False)
+    answer = database.call("crossfade_rows_v1", ranges=[[*STREAM, 2_000, 2_006]])
+    assert (len(answer["events"]), answer["more"]) == (5, True)

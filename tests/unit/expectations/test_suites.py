@@ -119,6 +119,7 @@ CONTENTS: dict[str, Spoil] = {
     "no-missing-critical": in_category("critical", "missing", 1),
     "no-duplicated-critical": in_category("critical", "duplicated", 1),
     "no-altered-critical": in_category("critical", "altered", 1),
+    "no-reserialised-critical": in_category("critical", "reserialised", 1),
     "no-stale-hash-critical": in_category("critical", "stale_hash", 1),
     "no-phantom-critical": in_category("critical", "phantom", 1),
     "no-out-of-order-critical": in_category("critical", "out_of_order", 1),
