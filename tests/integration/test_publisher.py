@@ -270,7 +270,7 @@ async def test_settings_come_from_the_folder_and_the_environment(
 
 def test_the_public_names_are_there() -> None:
     assert crossfade.Publisher is Publisher
-    assert set(dir(crossfade)) == {"Publisher", "Subscriber", "__version__"}
+    assert set(dir(crossfade)) == {"Publisher", "Subscriber", "SyncPublisher", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         crossfade.Nothing  # noqa: B018
 
