@@ -130,7 +130,7 @@ def first_failure(copy: Path, tests: list[str] | tuple[str, ...], timeout_s: flo
         return ""
     # Not the log's lines, which begin with ERROR and more than one space.
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return failed[1].rpartition("/")[2] if failed else "the run ended"
+    return failed[1].rpartition("/")[2].partition("[")[0] if failed else "the run ended"
 
 
 def table(results: list[Result]) -> Table:
