@@ -101,6 +101,7 @@ def _play(stage: Stage, ops: Watched, board: Watched) -> None:
     ops.await_badge("both", 40)
     _approve(stage)
     stage.forward()
+    _switching(ops)
     ops.await_badge("both", 40)
     _soak(stage, 8)
     _picture(ops.page, "operations", full=True)
@@ -121,8 +122,15 @@ def _play(stage: Stage, ops: Watched, board: Watched) -> None:
     ops.await_badge("websocket", 40)
     ops.page.wait_for_timeout(1_500)
     _picture(ops.page, "rolling-back")
+    _picture(ops.page, "rolling-back-phone-dark", width=390, height=844, scheme="dark")
     assert ops.errors == []
     assert board.errors == []
+
+
+def _switching(ops: Watched) -> None:
+    """In the moment in which partitions are moved, and the badge says so."""
+    ops.page.wait_for_selector('.badge[data-moving="true"]', timeout=20_000)
+    ops.page.screenshot(path=TARGET / "switching.png")
 
 
 def _inspect(page: Page) -> None:
@@ -181,8 +189,12 @@ def _picture(
 ) -> None:
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)
+    if full:
+        # What lies outside the window is not drawn at all: the window becomes as high as the page.
+        height = page.evaluate("() => document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(700)
-    page.screenshot(path=TARGET / f"{name}.png", full_page=full)
+    page.screenshot(path=TARGET / f"{name}.png")
     page.set_viewport_size({"width": 1280, "height": 900})
     page.emulate_media(color_scheme="light")
 

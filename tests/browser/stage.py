@@ -6,6 +6,8 @@ synchronous API owns the test's.
 
 import asyncio
 import itertools
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Coroutine, Iterator
@@ -135,6 +137,22 @@ class Stage:
     def revive(self, *names: str) -> None:
         """Start them again."""
         self._call(self.stack.supervisor.revive(*names), 60)
+
+    @contextmanager
+    def hung(self, name: str) -> Iterator[None]:
+        """A service that neither ends nor answers, for a while."""
+        statuses = self.stack.supervisor.statuses
+        (pid,) = [one.pid for one in statuses if one.name == name and one.pid is not None]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def fault(self, **faults: Any) -> None:
+        """Break the Supabase stand-in, or mend it."""
+        answer = httpx.post(f"{self.settings.supabase.url}/_faults", json=faults, timeout=10)
+        answer.raise_for_status()
 
     # -- the rollout ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import type { TokenSource, TransportName, TransportState } from "./transport.js"
 
 /** What a page shows of its own connection. */
 export interface SubscriberState {
-  /** Who serves this page's partitions; `none` before anything was heard. */
+  /** Who serves this page's streams (while there is none: its partitions); `none` before anything was heard. */
   readonly source: TransportName | "both" | "none";
   /** Partitions per transport that serves them. */
   readonly serving: Readonly<Record<TransportName, number>>;

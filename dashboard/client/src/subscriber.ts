@@ -129,8 +129,10 @@ export class Subscriber {
 
   /** How it stands now. */
   get state(): SubscriberState {
+    const sides = this.#sequencer.positions().map(({ stream }) => this.#switch.sideOf(stream));
     return stateOf(
       this.#switch,
+      new Set(sides.filter((side) => side !== null)),
       this.#heardMs,
       { websocket: this.#hub.state, realtime: this.#realtime?.state ?? IDLE },
       this.#sequencer.holes,

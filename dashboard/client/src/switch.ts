@@ -13,7 +13,7 @@
  * that takes too long keeps the old side and is reported.
  */
 
-import { streamKey } from "./event.js";
+import { type Stream, streamKey } from "./event.js";
 import { type FlagsDocument, serves } from "./flags.js";
 import { Route, type SwitchFact } from "./route.js";
 import type { Progress } from "./facts.js";
@@ -203,6 +203,11 @@ export class Switch {
   /** How many partitions are believed on `via`. */
   served(via: TransportName): number {
     return this.#count((route) => route.side === via);
+  }
+
+  /** Who is believed for a stream's partition; null when it is not followed. */
+  sideOf({ topic, partition }: Stream): TransportName | null {
+    return this.#routes.get(`${topic}\x1f${partition}`)?.side ?? null;
   }
 
   /** The partitions to listen to on `via`, per topic. */

@@ -1,7 +1,7 @@
 /** Every gate: verdict with value, limit and n; and the success metrics week by week. */
 
 import { fill, h, keyed, setText } from "../dom.js";
-import { clock, count } from "../format.js";
+import { clock, count, plural } from "../format.js";
 import type { AuditRow, Evidence, Measurement, Rollout, Status, Verdict } from "./status.js";
 import { limitText, measurementName, valueText, verdictMark } from "./verdict.js";
 
@@ -99,7 +99,9 @@ export function drawSuccess(body: HTMLElement, status: Status, audit: readonly A
     const known = columns.map((week) => week.measurements.get(name));
     const target = known.find((one) => one !== undefined);
     const cells = known.map((one) =>
-      h("td", { class: "n", "data-verdict": one?.verdict ?? null }, one === undefined ? "–" : valueText(one), one !== undefined && h("span", { class: "visually-hidden" }, ` ${one.verdict}`)),
+      one === undefined
+        ? h("td", { class: "n" }, "–")
+        : h("td", { class: "n", "data-verdict": one.verdict }, valueText(one), h("span", { class: "visually-hidden" }, ` ${one.verdict}`), note(one) !== "" && h("span", { class: "detail" }, note(one))),
     );
     return h("tr", {}, h("th", { scope: "row" }, measurementName(name)), h("td", { class: "n muted" }, target === undefined ? "" : limitText(target)), ...cells);
   });
@@ -107,6 +109,12 @@ export function drawSuccess(body: HTMLElement, status: Status, audit: readonly A
     body,
     h("table", { class: "success" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Metric"), h("th", { scope: "col", class: "n" }, "Target"), ...head)), h("tbody", {}, ...rows)),
   );
+}
+
+/** Why a value beyond its limit has passed, or why one has no verdict. */
+function note({ value, limit, relation, verdict, detail }: Measurement): string {
+  const beyond = value !== null && limit !== null && (relation.startsWith(">") ? value < limit : value > limit);
+  return (beyond && verdict === "pass") || verdict === "inconclusive" ? detail : "";
 }
 
 /** What live pages measured of themselves; fewer than a verdict takes are shown without one. */
@@ -118,7 +126,7 @@ export function pageLoad({ instances }: Pick<Status, "instances">): Measurement 
   if (loads.length === 0) return null;
   const value = loads[Math.max(0, Math.ceil(LOAD.share * loads.length) - 1)] ?? 0;
   const judged = value <= LOAD.limitMs ? "pass" : "fail";
-  return { name: "dashboard.load", value, limit: LOAD.limitMs, n: loads.length, unit: "ms", verdict: loads.length < LOAD.pages ? "inconclusive" : judged, relation: "<=", detail: "" };
+  return { name: "dashboard.load", value, limit: LOAD.limitMs, n: loads.length, unit: "ms", verdict: loads.length < LOAD.pages ? "inconclusive" : judged, relation: "<=", detail: loads.length < LOAD.pages ? `${plural(loads.length, "page")}, judged from ${LOAD.pages} on` : "" };
 }
 
 /** Every attempt of every stage that came to its gate, from the audit log. */

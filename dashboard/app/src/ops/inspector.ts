@@ -83,7 +83,7 @@ function table(sides: readonly Side[]): HTMLElement {
     const values = sides.map(({ event }) => (event === null ? null : event[field]));
     const known = values.filter((value) => value !== null);
     const differs = known.some((value) => value !== known[0]);
-    return h("tr", { "data-differs": differs }, h("th", { scope: "row" }, field), ...values.map((value) => h("td", { class: "mono" }, ...breakable(value ?? ""))));
+    return h("tr", { "data-differs": String(differs) }, h("th", { scope: "row" }, field), ...values.map((value) => h("td", { class: "mono" }, ...breakable(value ?? ""))));
   });
   const check = h("tr", {}, h("th", { scope: "row" }, "check"), ...sides.map((side) => h("td", {}, checkText(side))));
   return h("table", {}, h("thead", {}, head), h("tbody", {}, check, ...rows));

@@ -143,6 +143,9 @@ export interface StoreRow {
   readonly missing: number;
   readonly duplicated: number;
   readonly altered: number;
+  readonly late?: number;
+  readonly reserialised?: number;
+  readonly stale_hash?: number;
   readonly phantom: number;
   readonly out_of_order: number;
   readonly in_flight: number;

@@ -19,7 +19,7 @@ const BREAKERS: Readonly<Record<string, string>> = {
   disabled: "calm",
   metrics_only: "calm",
 };
-const FINDINGS = ["missing", "duplicated", "altered", "phantom", "out_of_order"] as const;
+const FINDINGS = ["missing", "duplicated", "altered", "reserialised", "stale_hash", "phantom", "out_of_order"] as const;
 const LISTED = 200;
 
 /** Draw what is owed to each store, and its breaker. */
@@ -115,9 +115,10 @@ export class ReconciliationPanel {
 }
 
 function storeRow(name: string, row: StoreRow): HTMLElement {
-  const wrong = FINDINGS.filter((kind) => row[kind] > 0).map((kind) => `${count(row[kind])} ${words(kind)}`);
+  const wrong = FINDINGS.filter((kind) => row[kind]).map((kind) => `${count(row[kind] ?? 0)} ${words(kind)}`);
   const soft = [
     row.in_flight ? `${count(row.in_flight)} in flight` : "",
+    row.late ? `${count(row.late)} late` : "",
     row.uncovered ? `${count(row.uncovered)} uncovered` : "",
   ].filter(Boolean);
   // What Realtime did not bring live was mended by fills: it is counted, never wrong.
@@ -125,7 +126,7 @@ function storeRow(name: string, row: StoreRow): HTMLElement {
   const text = wrong.length ? wrong.join(", ") : "0";
   return h(
     "tr",
-    { "data-wrong": !informative && wrong.length > 0 },
+    { "data-wrong": String(!informative && wrong.length > 0) },
     h("th", { scope: "row" }, NAMES[name] ?? name, (soft.length > 0 || informative) && h("span", { class: "detail" }, [informative ? "live frames, informative" : "", ...soft].filter(Boolean).join("; "))),
     h("td", { class: "n" }, count(row.expected)),
     h("td", { class: "n" }, count(row.present)),
