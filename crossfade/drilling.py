@@ -104,6 +104,8 @@ class Drill:
         """The hashes of the table's rows, computed anew from their content."""
         ranges = [Range(b.stream, b.first, b.last) for b, digest in blocks if digest.events]
         found: _Singles = {}
+        if not ranges:  # the table may not be among the stores at all
+            return found
         for stream, sequence, content_hash, stale in self._readers["supabase"].hashes(ranges):
             found.setdefault(stream, {})[sequence] = content_hash, stale
         return found
@@ -125,6 +127,8 @@ class Drill:
                     found[block].append(row._replace(event=event, stored=row.hash))
                 else:
                     asked.append(Range(block.stream, sequence, sequence))
+        if not asked:
+            return found
         of = {(block.stream, block.number): block for block in found}
         for row in self._readers["supabase"].rows_of(asked):
             sequence = row.event.sequence
