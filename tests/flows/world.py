@@ -258,6 +258,14 @@ class FlowWorld:
 
         asyncio.run(begin())
 
+    def revive(self) -> None:
+        """Start what a test has killed of Prefect, and wait until it works."""
+        for service in (self.prefect, self.worker):
+            assert service.process is not None
+            if service.process.poll() is not None:
+                service.start()
+        self._wait(f"{self.api_url}/health", self.prefect)
+
     def worker_is_online(self) -> None:
         """Wait until the worker polls."""
 
