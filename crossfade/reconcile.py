@@ -13,6 +13,7 @@ from crossfade.adapters.clock import SystemClock
 from crossfade.comparison import Comparison, Progress, covered_by, open_readers
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream
+from crossfade.core.gaps import Gap, gaps_by_stream
 from crossfade.core.reconciliation import STORES, Evidence, Reconciliation, SuiteResult
 from crossfade.core.reconciliation_plan import (
     Block,
@@ -26,7 +27,7 @@ from crossfade.core.verdict import Verdict, worst
 from crossfade.errors import JournalError, UsageError
 from crossfade.phantoms import Beyond, foreign_streams, phantoms_in, places_beyond
 from crossfade.ports import Clock, StoreReader
-from crossfade.sealing import Sealing
+from crossfade.sealing import Sealing, known_gaps
 from crossfade.settings import Settings
 
 __all__ = ["Judge", "reconcile"]
@@ -131,6 +132,7 @@ class _Run:
         self._categories = categories
         self._ranges = tuple(ranges)
         self._judge = judge
+        self._gaps: Sequence[Gap] = ()
         self._clock = clock
         self._sleep = sleep
         self._at_us = clock.now_us()
@@ -170,6 +172,7 @@ class _Run:
         )
 
     def _compare(self, comparison: Comparison) -> Reconciliation:
+        self._gaps = known_gaps(self._options)
         outline = self._outline(comparison)
         streams = self._chosen(outline)
         enabled = self._wanted == STORES and not comparison.errors and not self._ranges
@@ -197,7 +200,11 @@ class _Run:
                 count_realtime="realtime" in comparison.extents,
             )
             result = self._judged(
-                replace(result, evidence=self._evidence(comparison, streams, tally))
+                replace(
+                    result,
+                    gaps=tuple(gap for gap in self._gaps if gap.range.stream in streams),
+                    evidence=self._evidence(comparison, streams, tally),
+                )
             )
             if enabled and not comparison.errors:
                 comparison.report("seal", 0, 1)
@@ -295,7 +302,9 @@ class _Run:
     def _chosen(self, outline: Outline) -> dict[Stream, JournalStream]:
         """The streams that the run looks at, as far as it does."""
         found = {}
+        accepted = gaps_by_stream(self._gaps)
         for facts in outline.streams:
+            facts = replace(facts, accepted=accepted.get(facts.stream, ()))
             one = narrowed(facts, self._ranges) if self._ranges else facts
             if one is not None and self._takes(facts.category):
                 found[facts.stream] = one

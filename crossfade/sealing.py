@@ -12,6 +12,7 @@ from crossfade.adapters.stores.seals import SealStore
 from crossfade.comparison import Compared, Comparison
 from crossfade.core.digest import block_last
 from crossfade.core.event import Stream
+from crossfade.core.gaps import Gap
 from crossfade.core.reconciliation_plan import (
     Block,
     Interval,
@@ -27,7 +28,22 @@ from crossfade.core.reconciliation_plan import (
 )
 from crossfade.settings.operation import ReconcileSettings
 
-__all__ = ["Sealing"]
+__all__ = ["Sealing", "known_gaps"]
+
+
+def known_gaps(options: ReconcileSettings) -> list[Gap]:
+    """The gaps that a person has accepted; none when there is no state yet.
+
+    Raises:
+        UsageError: the state file can not be used.
+    """
+    if not options.state.is_file():
+        return []
+    store = SealStore(options.state, options.block)
+    try:
+        return store.gaps()
+    finally:
+        store.close()
 
 
 class Sealing:

@@ -38,6 +38,8 @@ _STORE_FIGURES = (
     "in_flight",
     "uncovered",
 )
+_RARE_FIGURES = ("reserialised", "stale_hash", "late", "accepted")
+"""Columns that are shown when one of them is not 0."""
 _SHOWN_DISCREPANCIES = 20
 
 
@@ -127,6 +129,9 @@ def checks_page(checks: Iterable[Mapping[str, Any]], stage: str) -> str:
 def reconciliation_page(result: Mapping[str, Any]) -> str:
     """A reconciliation's result (docs/protocol.md, section 8)."""
     blocks = result.get("blocks", {})
+    stores = result.get("stores", {})
+    rare = [one for one in _RARE_FIGURES if any(count.get(one) for count in stores.values())]
+    names = (*_STORE_FIGURES, *rare)
     lines = [
         f"## Reconciliation: {verdict_mark(result['verdict'])}",
         "",
@@ -134,11 +139,11 @@ def reconciliation_page(result: Mapping[str, Any]) -> str:
         f"{blocks.get('checked', 0)} blocks read, {blocks.get('differing', 0)} differ, "
         f"{blocks.get('sealed', 0)} sealed.",
         "",
-        "| store | " + " | ".join(name.replace("_", " ") for name in _STORE_FIGURES) + " |",
-        "|---|" + "---:|" * len(_STORE_FIGURES),
+        "| store | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|---|" + "---:|" * len(names),
     ]
-    for store, figures in result.get("stores", {}).items():
-        cells = [f"{int(figures.get(name, 0)):,}" for name in _STORE_FIGURES]
+    for store, figures in stores.items():
+        cells = [f"{int(figures.get(name, 0)):,}" for name in names]
         lines.append(f"| {cell(store)} | " + " | ".join(cells) + " |")
     for store, reason in (result.get("errors") or {}).items():
         lines += ["", f"⚠️ {cell(store)} could not be read: {cell(reason)}"]
@@ -150,6 +155,9 @@ def reconciliation_page(result: Mapping[str, Any]) -> str:
             lines.append(
                 f"| {cell(suite['suite'])} | {verdict} | {suite['expectations']} | {failed} |"
             )
+    for gap in result.get("gaps", ()):
+        who = f"{cell(gap['by'])}: {cell(gap['reason'])}"
+        lines += ["", f"Not seen by the tap, accepted by {who} (`{cell(gap['range'])}`)."]
     lines += _discrepancies(result)
     return "\n".join(lines) + "\n"
 

@@ -20,6 +20,7 @@ from crossfade.core.reconciliation import STORES, UNDECIDED, Kind, Reconciliatio
 from crossfade.core.reconciliation_plan import Range
 from crossfade.core.verdict import Verdict
 from crossfade.explain import Explanation, explain, row_to_json
+from crossfade.gaps import acknowledge
 from crossfade.reconcile import reconcile as run_reconciliation
 from crossfade.settings import Settings
 
@@ -76,6 +77,16 @@ def reconcile(
             "POSITION is source/epoch/topic/partition/sequence.",
         ),
     ] = None,
+    gap: Annotated[
+        str | None,
+        typer.Option(
+            "--acknowledge-gap",
+            metavar="POSITION-LAST",
+            help="Accept what the tap could not see of this range; needs --by and --reason.",
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who accepts a gap.")] = "",
+    reason: Annotated[str, typer.Option(help="Why a gap is accepted.")] = "",
     json: JsonOption = False,
 ) -> None:
     """Hold journal, WebSocket and Supabase against each other, event by event.
@@ -89,6 +100,8 @@ def reconcile(
     chosen = settings_for(settings, state)
     if position is not None:
         raise typer.Exit(_explain(chosen, Position.parse(position), json))
+    if gap is not None:
+        raise typer.Exit(_acknowledge(chosen, Range.parse(gap), by, reason, json))
     with _progress(quiet=json) as report:
         result = run_reconciliation(
             chosen,
@@ -104,6 +117,16 @@ def reconcile(
     else:
         _show(result, Console())
     raise typer.Exit(_status(result))
+
+
+def _acknowledge(settings: Settings, asked: Range, by: str, reason: str, json: bool) -> int:
+    found = [gap.to_json() for gap in acknowledge(settings, asked, by=by, reason=reason)]
+    if json:
+        _write_json(found)
+    else:
+        for one in found:
+            sys.stdout.write(f"accepted {one['range']}: {one['reason']} ({one['by']})\n")
+    return AGREE
 
 
 def _status(result: Reconciliation) -> int:
@@ -124,6 +147,14 @@ def _show(result: Reconciliation, console: Console) -> None:
             f"{one.kind.value.replace('_', ' ')} in {one.store}: {one.position}  {one.type}  "
             f"[{one.severity}] {one.detail}",
             style="red" if one.severity == "critical" else "yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    for gap in result.gaps:
+        said = gap.to_json()
+        console.print(
+            f"not seen by the tap, accepted by {said['by']}: {said['range']}  {said['reason']}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -150,6 +181,8 @@ def _stores_table(result: Reconciliation) -> Table:
         for kind in Kind
         if any(getattr(count, kind.value) for count in result.stores.values())
     ]
+    if any(count.accepted for count in result.stores.values()):
+        found.append("accepted")
     columns = ["expected", "present", *found, "in_flight"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("store")
@@ -160,7 +193,7 @@ def _stores_table(result: Reconciliation) -> Table:
         cells = []
         for name in columns:
             value = int(getattr(count, name))
-            wrong = name in found and value and not live
+            wrong = name in found and name != "accepted" and value and not live
             cells.append(Text(f"{value:,}", style="red" if wrong else ""))
         table.add_row("realtime (live)" if live else store, *cells)
     return table

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from crossfade.core.event import Event
+from crossfade.core.gaps import Gap
 from crossfade.core.verdict import Verdict, worst
 
 __all__ = [
@@ -95,7 +96,8 @@ class StoreCount:
     """One store's figures, in events.
 
     ``expected`` and ``present`` cover everything up to the watermark, sealed blocks too;
-    ``in_flight`` are expected and younger than the grace, so not judged yet; ``foreign``
+    ``in_flight`` are expected and younger than the grace, so not judged yet; ``accepted`` were
+    not recorded while the tap was not connected, and a person took that for settled; ``foreign``
     are streams (not events) of other sources or epochs, which this journal says nothing of.
     """
 
@@ -110,6 +112,7 @@ class StoreCount:
     phantom: int = 0
     out_of_order: int = 0
     uncovered: int = 0
+    accepted: int = 0
     in_flight: int = 0
     foreign: int = 0
 
@@ -222,7 +225,7 @@ class Reconciliation:
 
     ``checked_events`` are those compared by this run; sealed ones were compared by an
     earlier one. ``discrepancies`` are the first ``MAX_DISCREPANCIES``, critical ones first.
-    ``errors`` names stores that could not be read.
+    ``errors`` names stores that could not be read, ``gaps`` what a person accepted unproven.
     """
 
     at_us: int
@@ -238,6 +241,7 @@ class Reconciliation:
     discrepancy_count: int = 0
     suites: tuple[SuiteResult, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
     evidence: Evidence | None = None
 
     def with_suites(self, suites: Sequence[SuiteResult]) -> "Reconciliation":
@@ -271,6 +275,7 @@ class Reconciliation:
             "discrepancy_count": self.discrepancy_count,
             "suites": [suite.to_json() for suite in self.suites],
             "errors": dict(self.errors),
+            "gaps": [gap.to_json() for gap in self.gaps],
         }
 
     @classmethod
@@ -299,6 +304,7 @@ class Reconciliation:
             discrepancy_count=int(value["discrepancy_count"]),
             suites=tuple(SuiteResult.from_json(suite) for suite in value["suites"]),
             errors=dict(value.get("errors", {})),
+            gaps=tuple(Gap.from_json(one) for one in value.get("gaps", ())),
         )
 
 

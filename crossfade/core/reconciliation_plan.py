@@ -90,7 +90,8 @@ class JournalStream:
     judged: what follows was committed within the grace and is in flight. ``owed`` gives,
     per store, the intervals it must hold (disjoint, ascending, within floor and head);
     ``next`` per sink the sequence it is to be sent next (absent: the first); ``parked`` why
-    Supabase refused a sequence for good.
+    Supabase refused a sequence for good; ``accepted`` what the tap could not see and a person
+    accepted as unproven.
     """
 
     stream: Stream
@@ -102,6 +103,7 @@ class JournalStream:
     owed: Mapping[str, tuple[Interval, ...]]
     next: Mapping[str, int] = field(default_factory=dict)
     parked: Mapping[int, str] = field(default_factory=dict)
+    accepted: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

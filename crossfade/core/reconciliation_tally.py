@@ -190,9 +190,17 @@ class Tally:
     def _store(self, store: str, foreign: int) -> StoreCount:
         kinds = self._kinds[store]
         expected = self._owed(store, in_flight=False)
+        accepted = 0
+        if store == "websocket":
+            accepted = sum(
+                size_of(facts.accepted, facts.floor, facts.watermark)
+                for facts in self._streams.values()
+            )
+        lacking = kinds[Kind.MISSING] + sum(kinds[kind] for kind in UNDECIDED)
         return StoreCount(
             expected=expected,
-            present=expected - kinds[Kind.MISSING] - sum(kinds[kind] for kind in UNDECIDED),
+            present=expected - lacking - accepted,
+            accepted=accepted,
             in_flight=self._owed(store, in_flight=True),
             foreign=foreign,
             **{kind.value: kinds[kind.value] for kind in Kind},

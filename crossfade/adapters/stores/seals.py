@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crossfade.core.event import Stream
-from crossfade.core.reconciliation_plan import Interval, Seal, SealedStream, Seals
+from crossfade.core.gaps import Gap
+from crossfade.core.reconciliation_plan import Interval, Range, Seal, SealedStream, Seals
 from crossfade.errors import UsageError
 
 __all__ = ["SealStore"]
@@ -28,6 +29,10 @@ CREATE TABLE IF NOT EXISTS seals (
   stream_id INTEGER NOT NULL, block INTEGER NOT NULL, last INTEGER NOT NULL,
   realtime INTEGER NOT NULL, total INTEGER NOT NULL, verified_us INTEGER NOT NULL,
   PRIMARY KEY (stream_id, block)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gaps (
+  number INTEGER PRIMARY KEY, source TEXT NOT NULL, epoch INTEGER NOT NULL, topic TEXT NOT NULL,
+  partition INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+  by TEXT NOT NULL, reason TEXT NOT NULL, at_us INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS seals_by_age ON seals (verified_us);
 """
 # Consecutive blocks less their rank are the same number: the usual way to find islands.
@@ -157,6 +162,35 @@ class SealStore:
             connection.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?)", marks.items())
             (count,) = connection.execute("SELECT count(*) FROM seals").fetchone()
         return int(count)
+
+    def gaps(self) -> list[Gap]:
+        """The gaps that were accepted, in the order in which they were."""
+        with self._translated():
+            rows = self._connection.execute(
+                "SELECT source, epoch, topic, partition, first, last, by, reason, at_us "
+                "FROM gaps ORDER BY number"
+            )
+            return [
+                Gap(
+                    range=Range(Stream(*row[:4]), row[4], row[5]),
+                    by=row[6],
+                    reason=row[7],
+                    at_us=row[8],
+                )
+                for row in rows
+            ]
+
+    def accept(self, gaps: Iterable[Gap]) -> None:
+        """Keep more accepted gaps; nothing ever removes one."""
+        with self._translated(), self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO gaps (source, epoch, topic, partition, first, last, by, reason, at_us)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (*gap.range.stream, *gap.range[1:], gap.by, gap.reason, gap.at_us)
+                    for gap in gaps
+                ),
+            )
 
     def close(self) -> None:
         """Close the file."""

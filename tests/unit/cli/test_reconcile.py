@@ -121,6 +121,26 @@ def test_the_command_runs_without_the_other_commands() -> None:
     assert done.stderr.startswith("crossfade: 'x' is not a range")
 
 
+def test_a_gap_is_accepted_by_a_person_and_shown_from_then_on(world: World) -> None:
+    events = world.fill(LOST, 20)
+    world.drop("websocket", events[4])
+    world.uncover(events[4])
+    assert run().exit_code == 2
+    assert isinstance(run("--acknowledge-gap", "app/1/critical/3/1-20").exception, UsageError)
+    done = run(
+        "--acknowledge-gap", "app/1/critical/3/1-20", "--by", "Ada", "--reason", "hub's log read"
+    )
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "accepted app/1/critical/3/5-5: hub's log read (Ada)\n",
+    )
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert "accepted by Ada: app/1/critical/3/5-5  hub's log read" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith(" websocket")]
+    assert rows == [["websocket", "20", "19", "1", "0"]]
+
+
 def test_tolerated_differences_are_differences(world: World) -> None:
     events = world.fill(stream("system", 1), 2_000)
     world.drop("supabase", events[3])

@@ -1,0 +1,64 @@
+"""Gaps of the tap's coverage that a person has looked at and accepted."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crossfade.core.event import Stream
+from crossfade.core.reconciliation_plan import Interval, Range
+
+__all__ = ["Gap", "gaps_by_stream", "ranges_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Consecutive events that the tap could not see, accepted as such.
+
+    Nobody knows whether they were delivered; ``by`` says who decided to go on without that
+    proof, ``reason`` why, ``at_us`` when (microseconds since 1970).
+    """
+
+    range: Range
+    by: str
+    reason: str
+    at_us: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The gap as JSON values."""
+        stream, first, last = self.range
+        place = "/".join(str(part) for part in stream)
+        return {
+            "range": f"{place}/{first}-{last}",
+            "by": self.by,
+            "reason": self.reason,
+            "at_us": self.at_us,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Gap":
+        """Read what ``to_json`` wrote."""
+        return cls(
+            range=Range.parse(value["range"]),
+            by=str(value["by"]),
+            reason=str(value["reason"]),
+            at_us=int(value["at_us"]),
+        )
+
+
+def gaps_by_stream(gaps: Iterable[Gap]) -> dict[Stream, tuple[Interval, ...]]:
+    """The accepted sequences of each stream; a gap accepted twice counts once."""
+    found: dict[Stream, set[Interval]] = {}
+    for gap in gaps:
+        found.setdefault(gap.range.stream, set()).add((gap.range.first, gap.range.last))
+    return {stream: tuple(sorted(intervals)) for stream, intervals in found.items()}
+
+
+def ranges_of(stream: Stream, sequences: Iterable[int]) -> list[Range]:
+    """The sequences as ranges of consecutive ones."""
+    found: list[Range] = []
+    for sequence in sorted(sequences):
+        if found and found[-1].last + 1 == sequence:
+            found[-1] = found[-1]._replace(last=sequence)
+        else:
+            found.append(Range(stream, sequence, sequence))
+    return found
