@@ -22,8 +22,9 @@ from crossfade.core.reconciliation_plan import (
     Range,
     narrowed,
 )
+from crossfade.core.reconciliation_rows import BlockFindings
 from crossfade.core.reconciliation_tally import Tally
-from crossfade.core.verdict import Verdict, worst
+from crossfade.core.verdict import Verdict
 from crossfade.errors import JournalError, UsageError
 from crossfade.phantoms import Beyond, foreign_streams, phantoms_in, places_beyond
 from crossfade.ports import Clock, StoreReader
@@ -35,6 +36,8 @@ __all__ = ["Judge", "reconcile"]
 Judge = Callable[[Reconciliation], Sequence[SuiteResult]]
 """Runs the suites of expectations over a result with its evidence."""
 
+LASTING = 10_000
+"""Blocks whose findings are kept from the first look to the last."""
 SAMPLE_EVENTS = 500
 """Events whose shape the expectations look at."""
 
@@ -208,7 +211,7 @@ class _Run:
             )
             if enabled and not comparison.errors:
                 comparison.report("seal", 0, 1)
-                count = sealing.save(wrong, trusted=not _contradicted(result))
+                count = sealing.save(wrong, trusted=not result.is_denied)
                 result = replace(result, blocks=result.blocks._replace(sealed=count))
                 comparison.report("seal", 1, 1)
         return result
@@ -242,6 +245,7 @@ class _Run:
         """Compare, and compare again what differs, until it agrees or is a finding."""
         suspects = blocks
         seen: Mapping[Block, Mapping[str, BlockDigest]] = {}
+        lasting: dict[Block, BlockFindings] = {}
         beyond: Sequence[Beyond] = self._asked_of(places_beyond(comparison, outline))
         for round_number in range(self._options.rechecks + 1):
             last = round_number == self._options.rechecks
@@ -252,12 +256,17 @@ class _Run:
                 streams = _refreshed(streams, self._chosen(outline))
                 suspects = _still_held(suspects, streams)
             differing: dict[Block, Mapping[str, BlockDigest]] = {}
-            if round_number and not last and sealing.marks:
-                known = {block: seen[block] for block in suspects if block in seen}
+            if round_number and sealing.marks:
+                known = {
+                    block: seen[block] for block in suspects if block in (lasting if last else seen)
+                }
                 quiet = comparison.unchanged(known, sealing.marks)
                 differing = {block: seen[block] for block in quiet}
                 suspects = [block for block in suspects if block not in quiet]
-            # The last look reads the rows whatever the digests say, for details as of now.
+                for block in quiet if last else ():
+                    tally.add(streams[block.stream], seen[block], lasting[block])
+            # The last look reads the rows whatever the digests say, for details as of now; except
+            # where nothing changed and nothing found depends on the moment.
             for one in comparison.compare(
                 suspects,
                 streams,
@@ -268,11 +277,15 @@ class _Run:
             ):
                 if one.is_wrong:
                     differing[one.block] = one.digests
+                    lasting.pop(one.block, None)
+                    if one.findings and len(lasting) < LASTING and one.findings.last:
+                        lasting[one.block] = one.findings
                 else:
                     sealing.agreed(one)
                 if last or not one.is_wrong:
                     tally.add(streams[one.block.stream], one.digests, one.findings)
-            beyond = self._look_beyond(comparison, beyond, outline, tally if last else None)
+            if last or not round_number or not differing:
+                beyond = self._look_beyond(comparison, beyond, outline, tally if last else None)
             suspects, seen = sorted(differing), differing
             if not suspects and not beyond:
                 break
@@ -347,18 +360,6 @@ def _sample(comparison: Comparison, streams: Collection[JournalStream]) -> tuple
             facts.stream, max(facts.floor, facts.watermark - each + 1), facts.watermark
         )
     )
-
-
-def _contradicted(result: Reconciliation) -> bool:
-    """Whether the suites broke, or deny what the comparison found right.
-
-    Then nothing is sealed. (A discrepancy fails suites too, and keeps its own block unsealed.)
-    """
-    found = worst(
-        [Verdict.PASS, *(Verdict.FAIL for count in result.categories.values() if count.kinds)]
-    )
-    said = {suite.verdict for suite in result.suites}
-    return Verdict.ERROR in said or (Verdict.FAIL in said and found is Verdict.PASS)
 
 
 def _refreshed(

@@ -244,6 +244,16 @@ class Reconciliation:
     gaps: tuple[Gap, ...] = ()
     evidence: Evidence | None = None
 
+    @property
+    def is_denied(self) -> bool:
+        """Whether the suites broke, or deny what the comparison found right.
+
+        Nothing is sealed then. (A discrepancy fails suites too, and keeps its own block open.)
+        """
+        said = {suite.verdict for suite in self.suites}
+        found = any(count.kinds for count in self.categories.values())
+        return Verdict.ERROR in said or (Verdict.FAIL in said and not found)
+
     def with_suites(self, suites: Sequence[SuiteResult]) -> "Reconciliation":
         """The result with the suites' conclusions folded into its verdict."""
         verdict = worst([self.verdict, *(suite.verdict for suite in suites)])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from crossfade.core.canonical import canonical_json, parse_json
 from crossfade.core.event import Event, Position
-from crossfade.core.reconciliation import Discrepancy, Kind, severity_of
+from crossfade.core.reconciliation import UNDECIDED, Discrepancy, Kind, severity_of
 from crossfade.core.reconciliation_plan import Block, JournalStream, contains, size_of
 from crossfade.errors import InvalidEvent
 
@@ -63,6 +63,14 @@ class BlockFindings:
     discrepancies: list[Discrepancy] = field(default_factory=list)
     expected: dict[str, Sum] = field(default_factory=dict)
     held: dict[str, Sum] = field(default_factory=dict)
+
+    @property
+    def last(self) -> bool:
+        """Whether they stay true while the rows stay: not of what may arrive or be refused."""
+        return all(
+            one.kind not in UNDECIDED and (one.kind is not Kind.MISSING or one.store == "websocket")
+            for one in self.discrepancies
+        )
 
 
 def classify(
