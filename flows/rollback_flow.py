@@ -14,6 +14,7 @@ from prefect.states import Completed
 from crossfade.core.rollout.commands import MAX_TEXT
 from tasks.artifacts import keep_page
 from tasks.control_plane import command, store_result
+from tasks.incident import incident_page
 from tasks.outcomes import rolled_back
 from tasks.pages import reconciliation_page, rollback_page
 from tasks.parameters import titled
@@ -56,4 +57,5 @@ async def rollback(
     await command("rolled_back", rollout["stage"], rollout["attempt"], figures=figures)
     page = rollback_page(figures, rollout["reason"]) + reconciliation_page(result)
     await keep_page("rollback", page, "Rollback")
+    await keep_page("incident", await incident_page(rollout["incident_id"]), "Incident")
     return rolled_back(figures)

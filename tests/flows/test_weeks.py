@@ -141,6 +141,11 @@ async def test_a_week_from_begin_to_approval(
     assert (approval["approver"], approval["tickets"]) == ("Ada", 2)
     assert approval["comment"] == "fine\nUser feedback: fast"
     assert approval["evidence_hash"] == waiting["evidence_hash"]
+    table, chart = [(await api.artifacts(key))[0] for key in ("evidence", "evidence-chart")]
+    assert {one["flow_run_id"] for one in (table, chart)} == {run_id}
+    assert all(f"artifact/{one['id']}" in again.description for one in (table, chart))
+    assert "delivery" in table["data"]
+    assert chart["data"].startswith("data:image/svg+xml;base64,")
     pages = await api.artifacts("reconciliation")
     assert "120 events checked" in pages[0]["data"]
 
@@ -188,6 +193,10 @@ async def test_a_breach_takes_back_a_waiting_week_by_itself(
     assert rolled_back["phase"] == "rolled_back"
     incident = (await control.incidents())[0]
     assert incident["figures"]["missing"] == 0
+    story = (await api.artifacts("incident"))[0]["data"]
+    assert f"# Incident {incident['id']}" in story
+    assert "monitor: breach" in story
+    assert f"crossfade incident show {incident['id']} --bundle" in story
     assert incident["figures"]["arrived_after_ms"] > 0
     assert len(await known_runs(api, ROLLBACK) - before) == 1
 

@@ -12,6 +12,7 @@ from crossfade.core.reconciliation import Discrepancy, Kind, Reconciliation
 from crossfade.core.verdict import Measurement, Verdict
 from crossfade.errors import ControlDenied, ControlUnavailable, Refused, StackError, UsageError
 from tasks import control_plane, preflight, recovery, validation
+from tasks import incident as incidents
 
 
 class Client:
@@ -37,7 +38,7 @@ class Client:
     async def rollout(self) -> Any:
         return self._next("rollout")
 
-    async def incidents(self) -> Any:
+    async def incidents(self, limit: int = 100) -> Any:
         return self._next("incidents") if "incidents" in self.answers else []
 
     async def command(self, verb: str, **fields: Any) -> Any:
@@ -52,6 +53,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Client], Client]:
         async def control() -> AsyncIterator[Client]:
             yield client
 
+        monkeypatch.setattr(incidents, "control", control)
         for module in (control_plane, preflight, recovery):
             monkeypatch.setattr(module, "control", control)
         return client
@@ -281,3 +283,13 @@ async def test_only_a_fail_during_a_stage_is_a_breach(
         # With a flow run's name the control server would not start the rollback flow.
         assert not fields["by"].startswith("flow-run:")
         assert "1 discrepancies, first missing in supabase: app/1/critical/3/17" in fields["reason"]
+
+
+async def test_a_story_that_can_not_be_told_does_not_undo_the_rollback(
+    serve: Callable[[Client], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incidents, "get_run_logger", lambda: logging.getLogger("test"))
+    serve(Client(incidents=[ControlUnavailable("it is away")]))
+    page = await incidents.incident_page.fn("r-1")
+    assert "could not be told: it is away" in page
+    assert "crossfade incident show r-1 --bundle" in page
