@@ -1,5 +1,6 @@
 """Every expectation passes on data that is right and fails on data wrong in just that way."""
 
+import importlib
 import os
 import sys
 import tempfile
@@ -345,3 +346,20 @@ def test_it_is_quiet_and_sends_nothing(
     assert os.environ["GX_ANALYTICS_ENABLED"] == "False"
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_a_gate_shows_the_delivery_suite_and_leaves_its_decision_to_the_evidence(
+    expectations: ModuleType, result: Reconciliation, spoiled: bool
+) -> None:
+    reconciliation = importlib.import_module("tasks.reconciliation")
+    made = [one.to_json() for one in MEASUREMENTS]
+    # It can not be judged before it is there: the run that asks makes it.
+    made.append({**made[0], "name": "reconciliation", "verdict": "inconclusive", "value": None})
+    if spoiled:
+        made[0]["value"] = 6.0  # a PASS beyond its limit
+    judged = result.with_suites(reconciliation._judge(result))
+    shown = reconciliation._with_delivery(judged, made)
+    assert [suite.suite for suite in shown.suites] == ["contents", "counts", "shape", "delivery"]
+    assert shown.suites[-1].verdict is (Verdict.FAIL if spoiled else Verdict.PASS)
+    assert shown.verdict is judged.verdict is Verdict.PASS
