@@ -48,6 +48,9 @@ REPORT_S = 1.0
 WAITING = 50_000
 """Deliveries that may wait for the disk; above it WebSocket is read no further (the hub's history
 serves it later) and Realtime's frames are dropped once its own queue is full."""
+BEYOND = 10_000
+"""Recorded deliveries behind open holes that are read at the start: as many as a sequencer holds.
+What is left out comes again by the fills, and is then recorded twice."""
 PAIRS = 20_000
 """Events whose arrival by one transport is remembered until the other delivers them too."""
 
@@ -116,12 +119,13 @@ class Tap:
     def events(self, via: str, events: Sequence[Event]) -> None:
         """Record what was delivered, then look at it."""
         now_us = self._clock.now_us()
-        self._recording.record(via, events, now_us)
+        sequenced = via == WEBSOCKET and self._legacy is None
+        if sequenced:
+            self._sequencer.receive(events, via, self._clock.monotonic_ms())
+        self._record(via, events, {event.stream for event in events} if sequenced else ())
         counts = self._counts[via]
         counts.received(len(events))
         counts.first(self._pair(via, events, now_us))
-        if via == WEBSOCKET and self._legacy is None:
-            self._sequencer.receive(events, via, self._clock.monotonic_ms())
 
     def heads(self, via: str, heads: Sequence[Head], coverage: Coverage | None) -> None:
         """Extend the interval in which this transport is known to have been heard."""
@@ -198,8 +202,15 @@ class Tap:
         recording = self._recording = Recording(settings.tap.path, settings.tap.commit_s)
         await asyncio.to_thread(recording.__enter__)
         self._exits.push_async_callback(asyncio.to_thread, recording.close)
-        positions = await asyncio.to_thread(recording.positions)
+        if codec is None:
+            positions = await asyncio.to_thread(recording.positions)
+        else:
+            positions = await asyncio.to_thread(recording.ends)
         self._sequencer = self._make_sequencer(positions)
+        if codec is None:
+            # Holes that were open when the last tap ended are open again.
+            beyond = await asyncio.to_thread(recording.beyond, BEYOND)
+            self._sequencer.receive(beyond, WEBSOCKET, self._clock.monotonic_ms())
         if codec is not None:
             from crossfade.adapters.legacy_read import LegacyReader
 
@@ -270,11 +281,17 @@ class Tap:
             for fact in facts
             if isinstance(fact, Event) and self._catching_up.pop(fact.position, None) is fact
         ]
-        self._recording.record(WEBSOCKET, mended, self._clock.now_us())
+        # What was given up counts as done too, or it would be asked for at every start.
+        self._record(WEBSOCKET, mended, (fill.stream,))
         self._counts[WEBSOCKET].received(len(mended))
 
     def _fill_failed(self, fill: Fill) -> None:
         self._sequencer.fill_failed(fill, self._clock.monotonic_ms())
+
+    def _record(self, via: str, events: Sequence[Event], moved: Iterable[Stream]) -> None:
+        """Record deliveries together with how far the streams that they may have moved stand."""
+        positions = self._sequencer.positions(moved)
+        self._recording.record(via, events, self._clock.now_us(), positions)
 
     # -- topics, pairs, telemetry ----------------------------------------------------------------
 

@@ -7,7 +7,7 @@ a list.
 import logging
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crossfade.adapters.change_log import change_log
@@ -32,12 +32,23 @@ CREATE TABLE IF NOT EXISTS deliveries (
     subject TEXT NOT NULL, category TEXT NOT NULL, data TEXT NOT NULL, checksum INTEGER NOT NULL,
     received_us INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS deliveries_by_stream ON deliveries (transport, stream_id, sequence);
+CREATE TABLE IF NOT EXISTS positions (stream_id INTEGER PRIMARY KEY, next INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS coverage (
     transport TEXT NOT NULL, from_us INTEGER NOT NULL, to_us INTEGER NOT NULL);
 """
 _INSERT = (
     "INSERT INTO deliveries (transport, stream_id, sequence, id, type, time_us, subject, category,"
     " data, checksum, received_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_NEXT = (
+    "INSERT INTO positions (stream_id, next) VALUES (?, ?) "
+    "ON CONFLICT (stream_id) DO UPDATE SET next = excluded.next"
+)
+_BEYOND = (
+    "SELECT id, source, type, time_us, subject, category, topic, partition, epoch, sequence, data, "
+    "checksum FROM positions p JOIN streams s USING (stream_id) JOIN deliveries d "
+    "ON d.transport = 'websocket' AND d.stream_id = p.stream_id AND d.sequence >= p.next "
+    "ORDER BY s.stream_id, sequence LIMIT ?"
 )
 _Delivery = tuple[str, Event, int]
 
@@ -59,6 +70,7 @@ class Recording:
         self._lock = threading.Lock()
         self._pending: list[_Delivery] = []
         self._writing = 0
+        self._next: dict[Stream, int] = {}
         self._covered: dict[tuple[str, int], int] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -91,10 +103,20 @@ class Recording:
             self._thread.join(JOIN_S)
             self._thread = None
 
-    def record(self, transport: str, events: Sequence[Event], received_us: int) -> None:
-        """Record deliveries, in this order."""
+    def record(
+        self,
+        transport: str,
+        events: Sequence[Event],
+        received_us: int,
+        positions: Mapping[Stream, int] | None = None,
+    ) -> None:
+        """Record deliveries, in this order, and in the same transaction ``positions``: per stream
+        the sequence below which nothing is awaited by WebSocket any more.
+        """
         with self._lock:
             self._pending.extend((transport, event, received_us) for event in events)
+            if positions:
+                self._next.update(positions)
 
     def cover(self, transport: str, from_us: int, to_us: int) -> None:
         """The tap was connected and heard heads from then to then; repeat it to extend it."""
@@ -102,13 +124,33 @@ class Recording:
             self._covered[transport, from_us] = to_us
 
     def positions(self) -> dict[Stream, int]:
-        """Per stream what is needed next by WebSocket. Only before anything is recorded."""
+        """Per stream what is awaited next by WebSocket: the start of a hole if one was open when
+        the last tap ended. Only before anything is recorded.
+        """
+        rows = self._connection.execute(
+            "SELECT source, epoch, topic, partition, next FROM positions JOIN streams "
+            "USING (stream_id)"
+        )
+        # A recording of before positions were kept has none.
+        return self.ends() | {Stream(*stream): following for *stream, following in rows}
+
+    def ends(self) -> dict[Stream, int]:
+        """Per stream what follows the highest recorded by WebSocket, holes or not. Only before
+        anything is recorded.
+        """
         rows = self._connection.execute(
             "SELECT s.source, s.epoch, s.topic, s.partition, max(d.sequence) + 1 "
             "FROM streams s JOIN deliveries d ON d.transport = 'websocket' "
             "AND d.stream_id = s.stream_id GROUP BY s.stream_id"
         )
         return {Stream(*stream): following for *stream, following in rows}
+
+    def beyond(self, limit: int) -> list[Event]:
+        """What is recorded by WebSocket at or above ``positions``, behind a hole, at most
+        ``limit``. Only before anything is recorded.
+        """
+        rows = self._connection.execute(_BEYOND, (limit,)).fetchall()
+        return [Event(*row) for row in rows]
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -148,9 +190,10 @@ class Recording:
             with self._lock:
                 batch, self._pending = self._pending, []
                 self._writing = len(batch)
+                following, self._next = self._next, {}
                 covered, self._covered = self._covered, {}
             try:
-                self._commit(batch, covered)
+                self._commit(batch, following, covered)
                 failures = 0
             except sqlite3.Error as error:
                 failures += 1
@@ -158,6 +201,7 @@ class Recording:
                     _log.error("%s: nothing is recorded for now: %s", self.path, error)
                 with self._lock:
                     self._pending = batch + self._pending
+                    self._next = {**following, **self._next}
                     self._covered = {**covered, **self._covered}
                 if stopping:
                     _log.error("%s: %d deliveries were not recorded", self.path, len(batch))
@@ -167,13 +211,21 @@ class Recording:
                 self._connection.close()
                 return
 
-    def _commit(self, batch: Sequence[_Delivery], covered: dict[tuple[str, int], int]) -> None:
-        if not batch and not covered:
+    def _commit(
+        self,
+        batch: Sequence[_Delivery],
+        following: Mapping[Stream, int],
+        covered: Mapping[tuple[str, int], int],
+    ) -> None:
+        if not batch and not following and not covered:
             return
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(_INSERT, [self._row(*delivery) for delivery in batch])
+            connection.executemany(
+                _NEXT, [(self._stream_id(stream), next_) for stream, next_ in following.items()]
+            )
             for place, to_us in covered.items():
                 self._extend(place, to_us)
             connection.execute("COMMIT")

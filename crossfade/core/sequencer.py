@@ -217,9 +217,11 @@ class Sequencer:
         """Streams that have a hole now."""
         return len(self._ahead)
 
-    def positions(self) -> dict[Stream, int]:
-        """Per stream the sequence to be delivered next."""
-        return {flow.stream: flow.next for flow in self._flows.values()}
+    def positions(self, streams: Iterable[Stream] | None = None) -> dict[Stream, int]:
+        """Per stream (of ``streams``, as far as known) the sequence to be delivered next."""
+        flows = self._flows
+        known = flows if streams is None else [one for one in streams if one in flows]
+        return {flows[one].stream: flows[one].next for one in known}
 
     def progress(self, topic: str, partition: int) -> list[Progress]:
         """Where the streams of a partition stand."""

@@ -9,9 +9,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from crossfade.adapters.memory import MemoryReporter
-from crossfade.core.event import Event
+from crossfade.core.event import Event, Head, content_hash, to_wire
+from crossfade.core.frames import (
+    decode_frame,
+    encode_event,
+    encode_frame,
+    events_frame,
+    heads_frame,
+)
 from crossfade.core.telemetry import Role
 from crossfade.errors import JournalTooNew
 from crossfade.settings import Settings
@@ -47,6 +55,13 @@ def coverage(path: Path, transport: str) -> list[tuple[int, int]]:
             (transport,),
         ).fetchall()
     return []
+
+
+def make_event(sequence: int) -> Event:
+    event = Event(
+        f"e{sequence}", "app", "t", sequence, "k", "system", "system", 0, 1, sequence, "{}", 0
+    )
+    return event._replace(hash=content_hash(event))
 
 
 def rows(events: list[Event]) -> list[tuple[object, ...]]:
@@ -132,6 +147,69 @@ async def test_a_killed_tap_resumes_without_a_hole_or_a_repetition(tmp_path: Pat
             per_stream.setdefault(one[:4], []).append(one[4])
         for numbers in per_stream.values():
             assert numbers == list(range(1, len(numbers) + 1)), "in order of arrival"
+
+
+async def test_a_hole_that_was_open_when_it_was_killed_is_filled_by_the_next(
+    tmp_path: Path,
+) -> None:
+    """The hub is a script: it loses the third event, and its history holds nothing."""
+    events = [make_event(sequence) for sequence in (1, 2, 3, 4, 5)]
+    stream = events[0].stream
+    asked: list[tuple[int, int]] = []
+    subscribed: list[list[object]] = []
+    answers = asyncio.Event()
+
+    async def serve_tap(connection: ServerConnection) -> None:
+        async for raw in connection:
+            frame = decode_frame(raw)
+            if frame["kind"] == "hello":
+                await connection.send(encode_frame("welcome", hub="h", heads=[]), text=True)
+            elif frame["kind"] == "subscribe":
+                subscribed.append(frame["positions"])
+                answer = encode_frame("subscribed", request=frame["request"], heads=[])
+                await connection.send(answer, text=True)
+                if not frame["positions"]:
+                    brought = [encode_event(event) for event in events if event.sequence != 3]
+                    await connection.send(events_frame(brought), text=True)
+                await connection.send(heads_frame([Head(stream, 5)], 0), text=True)
+            elif frame["kind"] == "fill":
+                asked.append((frame["first"], frame["last"]))
+                if answers.is_set():
+                    page = [to_wire(event) for event in events if event.sequence >= frame["first"]]
+                    answer = encode_frame(
+                        "filled", request=frame["request"], events=page, floor=1, head=5
+                    )
+                    await connection.send(answer, text=True)
+
+    async with serve(serve_tap, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        file, path = tmp_path / "crossfade.toml", tmp_path / "tap.db"
+        file.write_text(
+            f'[websocket]\nurl = "ws://127.0.0.1:{port}"\ntoken = "t"\n'
+            f'[tap]\npath = "{path}"\ncommit_s = 0.02\n'
+        )
+        command = [sys.executable, "-m", "crossfade.local.tap", "--settings", str(file)]
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+        try:
+            await wait_for(lambda: bool(coverage(path, "websocket")) and bool(asked))
+            await wait_for(lambda: len(recorded(path, "websocket")) == 4)
+            process.kill()
+            await process.wait()
+            answers.set()
+            process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+            await wait_for(lambda: len(recorded(path, "websocket")) >= 5)
+            process.terminate()
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        found = recorded(path, "websocket")
+    assert [row[4] for row in found] == [1, 2, 4, 5, 3], "once each"
+    assert subscribed[-1] == [[*stream, 3]]
+    assert asked[-1] == (3, 3), "4 and 5 are known to be there"
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT next FROM positions").fetchall() == [(6,)]
 
 
 async def test_what_a_killed_hub_did_not_deliver_is_asked_for(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Kept:
     def __init__(self) -> None:
         self.rows: list[Any] = []
 
-    def record(self, transport: str, events: Any, received_us: int) -> None:
+    def record(self, transport: str, events: Any, received_us: int, positions: Any = None) -> None:
         self.rows += [(transport, event.sequence) for event in events]
 
 

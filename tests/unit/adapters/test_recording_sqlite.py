@@ -79,6 +79,26 @@ def test_positions_come_from_the_websocket_side_alone(tmp_path: Path) -> None:
     assert rows(path, "SELECT count(*) FROM deliveries") == [(14,)]
 
 
+def test_a_hole_that_was_open_is_open_again(tmp_path: Path) -> None:
+    path = tmp_path / "tap.db"
+    stream, other = Stream("app", 1, "system", 0), Stream("app", 1, "system", 7)
+    with Recording(path, 0.02) as recording:
+        recording.record("websocket", [make_event(n) for n in (1, 2, 4)], 100, {stream: 3})
+        recording.record("realtime", [make_event(3)], 100)
+        recording.record("websocket", [make_event(5)], 101, {stream: 3})
+        recording.record("websocket", [make_event(1, 7)], 102, {other: 2})
+    with Recording(path, 0.02) as recording:
+        assert recording.positions() == {stream: 3, other: 2}
+        assert recording.ends() == {stream: 6, other: 2}
+        assert recording.beyond(9) == [make_event(4), make_event(5)]
+        assert recording.beyond(1) == [make_event(4)]
+        # Given up: nothing was recorded, and the position moves all the same.
+        recording.record("websocket", [], 103, {stream: 6})
+    with Recording(path, 0.02) as recording:
+        assert recording.positions() == {stream: 6, other: 2}
+        assert recording.beyond(9) == []
+
+
 def test_a_disk_that_fails_delays_and_loses_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,7 +109,7 @@ def test_a_disk_that_fails_delays_and_loses_nothing(
         with closing(sqlite3.connect(path)) as other:
             other.execute("ALTER TABLE deliveries RENAME TO aside")
             other.commit()
-            recording.record("websocket", [make_event(2)], 101)
+            recording.record("websocket", [make_event(2)], 101, {make_event(2).stream: 3})
             recording.cover("websocket", 90, 101)
             recording.record("websocket", [make_event(1, partition=7)], 102)
             wait_for(lambda: "nothing is recorded for now" in caplog.text)
@@ -100,6 +120,7 @@ def test_a_disk_that_fails_delays_and_loses_nothing(
         assert recording.waiting == 0
     assert rows(path, "SELECT sequence FROM deliveries ORDER BY arrival") == [(1,), (2,), (1,)]
     assert rows(path, "SELECT from_us, to_us FROM coverage") == [(90, 101)]
+    assert rows(path, "SELECT next FROM positions") == [(3,)], "kept over the failure"
     assert caplog.text.count("nothing is recorded for now") == 1
     assert rows(path, "SELECT count(*) FROM deliveries JOIN streams USING (stream_id)") == [(3,)]
 
