@@ -83,7 +83,7 @@ PLAYWRIGHT = scripts/need-chromium && { $(BIN)/python -c 'import playwright' 2>/
 
 test-browser: $(DASHBOARD) ## the pages in a real Chromium (which must be installed), against the embedded stack
 	@$(PLAYWRIGHT)
-	@$(BIN)/pytest tests/browser -n 2 --dist load $(ARGS)
+	@$(BIN)/pytest tests/browser -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 JS_SUITE := tests/supabase_js/node_modules/.package-lock.json
 
