@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import time
 import urllib.request
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.integration.phoenix import WAIT_S, Phoenix, phoenix
@@ -226,6 +228,34 @@ async def test_a_topic_that_is_not_ours_stays_closed(project: Project) -> None:
     async with phoenix(project) as client:
         answer = await client.join("elsewhere", token=project.token(), private=True)
         assert "Unauthorized" in answer["response"]["reason"]
+
+
+async def test_binary_rows_are_replayed_where_they_can_travel(project: Project) -> None:
+    topic = "crossfade:binary-replay"
+    project.sql("select realtime.send_binary('\\x00ff7d'::bytea, 'blob', %s, true)", topic)
+    project.sql("select realtime.send('{\"n\": 1}', 'text', %s, true)", topic)
+    replay = {"since": int(time.time() * 1_000) - 60_000, "limit": 10}
+    async with phoenix(project) as client:  # 1.0.0, which has no binary frames
+        answer = await client.join(topic, token=project.token(), private=True, replay=replay)
+        assert answer["status"] == "ok"
+        assert (await client.receive())["payload"]["event"] == "text"
+        await client.heartbeat()
+    config = {"private": True, "broadcast": {"replay": replay}}
+    join = ["1", "1", f"realtime:{topic}", "phx_join", {"config": config}]
+    join[4]["access_token"] = project.token()  # type: ignore[index]
+    url = project.url.replace("http", "ws", 1)
+    async with connect(
+        f"{url}/realtime/v1/websocket?apikey={project.anon_key}&vsn=2.0.0", compression=None
+    ) as socket:
+        await socket.send(json.dumps(join))
+        frames = [await asyncio.wait_for(socket.recv(), WAIT_S) for _ in range(3)]
+    assert isinstance(frames[1], bytes)
+    sizes = frames[1][1:4]  # of topic, event and metadata
+    names = frames[1][5 : 5 + sum(sizes)]
+    assert names[: sizes[0] + sizes[1]] == f"realtime:{topic}blob".encode()
+    assert json.loads(names[sizes[0] + sizes[1] :])["replayed"] is True
+    assert (frames[1][0], frames[1][4], frames[1][5 + sum(sizes) :]) == (4, 0, b"\x00\xff\x7d")
+    assert json.loads(frames[2])[4]["event"] == "text"
 
 
 async def test_faults_are_for_this_machine_and_checked(project: Project) -> None:

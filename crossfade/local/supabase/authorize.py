@@ -2,18 +2,27 @@
 security on ``realtime.messages``, in a transaction that is rolled back, as the real server does.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psycopg
 
 from crossfade.local.supabase.database import Pool, acting_as
 from crossfade.local.supabase.gateway import Identity
 
-__all__ = ["MAX_REPLAY", "Extension", "may_read", "may_write", "replayed"]
+__all__ = ["MAX_REPLAY", "Extension", "Replayed", "may_read", "may_write", "replayed"]
 
 MAX_REPLAY = 25
 
 Extension = Literal["broadcast", "presence"]
+
+
+class Replayed(NamedTuple):
+    """A row that is sent again: its content is ``payload``, a JSON text, or ``binary``."""
+
+    id: str
+    event: str
+    payload: str | None
+    binary: bytes | None
 
 
 async def may_read(
@@ -73,19 +82,20 @@ async def _probe(
 
 async def replayed(
     pool: Pool, identity: Identity, topic: str, since_ms: int, limit: int
-) -> list[tuple[str, str, str]]:
-    """The newest private broadcasts of a topic since a time, oldest first: id, event, payload.
+) -> list[Replayed]:
+    """The newest private broadcasts of a topic since a time, oldest first.
 
     Raises:
         psycopg.Error, DatabaseGone, NoConnectionFree: it could not be asked.
     """
     async with pool.connection() as connection:
         cursor = await connection.execute(
-            "select id::text, event, payload::text from realtime.messages "
-            "where topic = %s and private and extension = 'broadcast' and payload is not null "
+            "select id::text, event, payload::text, binary_payload from realtime.messages "
+            "where topic = %s and private and extension = 'broadcast' "
+            "and (payload is not null or binary_payload is not null) "
             "and inserted_at >= to_timestamp(%s::double precision / 1000) at time zone 'UTC' "
             "order by inserted_at desc limit %s",
             (topic, since_ms, min(limit, MAX_REPLAY)),
         )
         rows = await cursor.fetchall()
-    return [(str(row[0]), str(row[1]), str(row[2])) for row in reversed(rows)]
+    return [Replayed(*row) for row in reversed(rows)]

@@ -1,10 +1,12 @@
 """Who has joined which topic, and the fan-out of what is sent to them."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from crossfade.local.supabase.authorize import Replayed
 from crossfade.local.supabase.change_filters import Subscription
 from crossfade.local.supabase.faults import Faults
 from crossfade.local.supabase.gateway import Identity
@@ -74,6 +76,21 @@ class Channel:
         if named:
             payload["channel"] = self.topic
         self.send("system", payload)
+
+    def replay(self, row: Replayed) -> None:
+        """A row of before the join; binary ones can not travel on protocol 1.0.0."""
+        meta = {"id": row.id, "replayed": True}
+        if row.binary is None:
+            payload = json.loads(row.payload or "null")
+            message = {"event": row.event, "meta": meta, "payload": payload, "type": "broadcast"}
+            self.send("broadcast", message)
+            return
+        broadcast = Broadcast(
+            self.topic, self.private, row.event, bytes(row.binary), is_json=False, meta=meta
+        )
+        frame = encode_broadcast(self.version, broadcast)
+        if frame is not None:
+            self.outbox.put(frame)
 
     def expel(self, message: str) -> None:
         """Tell why, then close."""

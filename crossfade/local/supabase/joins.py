@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from crossfade.local.supabase.authorize import may_read, replayed
+from crossfade.local.supabase.authorize import Replayed, may_read, replayed
 from crossfade.local.supabase.change_filters import number_of
 from crossfade.local.supabase.database import DatabaseGone, NoConnectionFree, Pool
 from crossfade.local.supabase.gateway import Gateway, Identity
@@ -38,7 +38,7 @@ class Join:
     receives_own: bool
     replication_ready: bool
     claims: Claims
-    replay: list[tuple[str, str, str]]
+    replay: list[Replayed]
     presence_key: str
     sees_presence: bool
     changes: tuple[dict[str, Any], ...]
@@ -89,7 +89,7 @@ async def check_join(
         raise JoinRefused(str(fault)) from None
     replay = _replay(broadcast.get("replay"), private)
     identity = Identity(claims.role, claims.values)
-    rows: list[tuple[str, str, str]] = []
+    rows: list[Replayed] = []
     sees_presence = presence.get("enabled") is True
     if private:
         try:

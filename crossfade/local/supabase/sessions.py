@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -169,7 +168,7 @@ class Session:
             receives_own=join.receives_own,
             presence_key=join.presence_key,
             sees_presence=join.sees_presence,
-            replayed=frozenset(key for key, _, _ in join.replay),
+            replayed=frozenset(row.id for row in join.replay),
         )
         former = self.channels.get(message.topic)
         channel.reply(message.ref, "ok", join.answer)
@@ -200,12 +199,8 @@ class Session:
 
     async def _welcome(self, channel: Channel, join: Join) -> None:
         """What follows the reply: replayed broadcasts, presence, changes, replication."""
-        for key, event, text in join.replay:
-            meta = {"id": key, "replayed": True}
-            payload = {
-                "event": event, "meta": meta, "payload": json.loads(text), "type": "broadcast"
-            }  # fmt: skip
-            channel.send("broadcast", payload)
+        for row in join.replay:
+            channel.replay(row)
         if channel.sees_presence:
             channel.send("presence_state", self._shared.topics.presence_state(channel))
         if join.changes:
