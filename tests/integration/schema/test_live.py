@@ -113,3 +113,16 @@ def test_the_time_of_commit_travels_with_what_was_offered_with_it(database: Data
     ((_, _, frame, _),) = database.frames()
     assert [one.get("committed") for one in frame["events"]] == [1_700_000_000_123_456, None]
     assert [from_wire(one) for one in frame["events"]] == [told, untold]
+
+
+def test_of_twins_with_other_contents_the_stored_one_is_sent(database: Database) -> None:
+    database.ingest([make_event(9, id="taken")], live=False)
+    first, second = make_event(1, id="mine", data="[2]"), make_event(1, id="mine", data="[3]")
+    other = make_event(1, id="late", data="[4]")
+    refused = make_event(1, id="taken", data="[1]")
+    answer = database.ingest([refused, first, second, other, make_event(2)])
+    assert (answer["inserted"], len(answer["conflicts"])) == (2, 3)
+    ((_, _, frame, _),) = database.frames()
+    assert [from_wire(one) for one in frame["events"]] == [first, make_event(2)]
+    rows = database.connection.execute("select data from crossfade.events where id = 'mine'")
+    assert rows.fetchall() == [("[2]",)]
