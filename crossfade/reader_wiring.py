@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -16,7 +17,7 @@ from crossfade.settings import Settings, SubscriberSettings
 
 if TYPE_CHECKING:
     from crossfade.adapters.legacy_read import LegacyReader
-    from crossfade.adapters.realtime import RealtimeTransport
+    from crossfade.adapters.realtime_pool import RealtimePool
     from crossfade.adapters.websocket import WebSocketTransport
 
 __all__ = ["Transports", "pace_of", "wire_control", "wire_store", "wire_token", "wire_transports"]
@@ -28,7 +29,7 @@ class Transports:
     def __init__(
         self,
         websocket: "WebSocketTransport | LegacyReader",
-        realtime: "RealtimeTransport | None",
+        realtime: "RealtimePool | None",
         partitions: int,
     ) -> None:
         self.websocket = websocket
@@ -138,6 +139,7 @@ async def wire_transports(
     ``legacy`` takes the hub's place where the application's own server is listened to.
     """
     from crossfade.adapters.realtime import RealtimeTransport
+    from crossfade.adapters.realtime_pool import RealtimePool
     from crossfade.adapters.websocket import WebSocketTransport
 
     section = settings.subscriber
@@ -155,12 +157,15 @@ async def wire_transports(
     realtime = None
     if settings.supabase.url:
         realtime = await exits.enter_async_context(
-            RealtimeTransport(
+            RealtimePool(
                 settings.supabase,
                 listener,
-                deaf_s=section.deaf_s,
-                retry_initial_s=section.retry_initial_s,
-                retry_max_s=section.retry_max_s,
+                partial(
+                    RealtimeTransport,
+                    deaf_s=section.deaf_s,
+                    retry_initial_s=section.retry_initial_s,
+                    retry_max_s=section.retry_max_s,
+                ),
             )
         )
         if token is not None:

@@ -155,8 +155,12 @@ class RealtimeTransport:
         if self._client is not None:
             await self._client.set_auth(token)
 
-    async def __aenter__(self) -> Self:
+    def start(self) -> None:
+        """Begin; what ``__aenter__`` does. ``__aexit__`` ends it."""
         self._task = asyncio.create_task(self._run(), name="realtime-transport")
+
+    async def __aenter__(self) -> Self:
+        self.start()
         return self
 
     async def __aexit__(

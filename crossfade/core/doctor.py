@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Any
 
 from crossfade.core.finding import Finding, Level, green, red
 from crossfade.core.keys import read_key
 from crossfade.core.plans import (
+    READER_CONNECTIONS,
     PlanLimits,
     Traffic,
     exceeded_at,
@@ -285,12 +287,14 @@ def judge_frame_limit(plan: PlanLimits | None, limit_bytes: int) -> Finding:
 
 
 def judge_channels(plan: PlanLimits | None, topics: int) -> Finding:
-    """A reader joins a channel per topic, all on one connection."""
-    most = 100 if plan is None else plan.channels_per_connection
-    if topics > most:
-        return red(
-            "channels",
-            f"{topics:,} topics; a connection holds {most} channels",
-            "fewer topics, more partitions each: events are chosen by key, not by topic",
-        )
-    return green("channels", f"{topics:,} of {most} channels a connection", float(topics))
+    """A reader joins a channel per topic, and opens a connection for every so many of them."""
+    a_connection = 100 if plan is None else plan.channels_per_connection
+    wanted = ceil(topics / a_connection)
+    what = f"{topics:,} topics, {a_connection} channels a connection"
+    advice = "fewer topics, more partitions each: events are chosen by key, not by topic"
+    if wanted > READER_CONNECTIONS:
+        return red("channels", f"{what}; a reader opens {READER_CONNECTIONS} at most", advice)
+    if wanted > 1:
+        detail = f"{what}: who reads all of them opens {wanted}, and the plan counts each"
+        return Finding(name="channels", level=Level.AMBER, detail=detail, action=advice)
+    return green("channels", f"{topics:,} of {a_connection} channels a connection", float(topics))

@@ -12,6 +12,7 @@ from crossfade.errors import UsageError
 
 __all__ = [
     "PLANS",
+    "READER_CONNECTIONS",
     "PlanLimits",
     "Traffic",
     "affordable_subscribers",
@@ -21,6 +22,10 @@ __all__ = [
     "most_subscribers",
     "plan_named",
 ]
+
+
+READER_CONNECTIONS = 10
+"""Most connections that one reader opens; it needs one for every 100 topics that it follows."""
 
 
 class PlanLimits(NamedTuple):
