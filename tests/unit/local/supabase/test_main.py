@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crossfade.local.keys import make_keys, new_secret
-from crossfade.local.supabase.__main__ import main
+from crossfade.local.supabase.__main__ import _bind, main
 
 
 def settings(folder: Path, url: str, database_url: str, secret: str | None = None) -> list[str]:
@@ -50,3 +50,9 @@ def test_a_missing_database_is_said_without_its_password(
     errors = capsys.readouterr().err
     assert "embedded database can not be prepared" in errors
     assert "hunter2" not in errors
+
+
+def test_the_socket_says_that_it_is_tcp() -> None:
+    """Else asyncio leaves Nagle's algorithm on: 40 ms for every answer on a kept connection."""
+    with _bind("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
