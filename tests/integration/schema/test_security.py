@@ -1,5 +1,6 @@
 """Who may do what: every table and function of the catalog against the rules, per role."""
 
+import re
 import uuid
 
 import psycopg
@@ -9,7 +10,7 @@ from crossfade.adapters.migrations import apply_migrations, find_migrations, rev
 from crossfade.local.supabase.bootstrap import prepare_database
 from tests.contract.events import make_event, make_events
 from tests.integration.schema.database import Database
-from tests.services import Postgres
+from tests.services import ROOT, Postgres
 
 pytestmark = pytest.mark.xdist_group("schema")  # one set of services
 
@@ -68,8 +69,18 @@ def relations(database: Database, kinds: str) -> list[str]:
     return [name for (name,) in rows]
 
 
-def test_every_function_has_a_rule(database: Database) -> None:
-    assert functions(database).keys() - RULES.keys() == set()
+def test_every_function_has_a_rule_and_every_rule_a_function(database: Database) -> None:
+    assert functions(database).keys() == RULES.keys()
+
+
+def test_the_protocol_page_names_the_functions_of_the_api_and_no_others(
+    database: Database,
+) -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(crossfade_\w+)` \|", page, re.MULTILINE)
+    api = {name.removeprefix("public.") for name in functions(database) if "public." in name}
+    assert len(rows) == len(set(rows))
+    assert set(rows) == api
 
 
 @pytest.mark.parametrize("role", ROLES)
