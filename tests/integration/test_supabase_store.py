@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from crossfade.adapters.migrations import find_migrations
 from crossfade.adapters.supabase import SupabaseEventStore
 from crossfade.core.event import Stream
 from crossfade.errors import (
@@ -17,7 +18,6 @@ from crossfade.errors import (
     StoreUnreachable,
     UsageError,
 )
-from crossfade.adapters.migrations import find_migrations
 from tests.contract.events import make_event, make_events
 from tests.services import Project
 
