@@ -10,7 +10,7 @@ import { isIntact } from "./hash.js";
 import { Interest } from "./interest.js";
 import type { SubscriberOptions, SubscriberState } from "./options.js";
 import { PositionStore } from "./position.js";
-import { RealtimeTransport } from "./realtime.js";
+import { RealtimePool } from "./realtime-pool.js";
 import { Sequencer } from "./sequencer.js";
 import { stateOf } from "./state.js";
 import { PACE, type Pace, Switch } from "./switch.js";
@@ -54,7 +54,7 @@ export class Subscriber {
   readonly #sequencer: Sequencer;
   readonly #switch: Switch;
   readonly #hub: HubTransport;
-  readonly #realtime: RealtimeTransport | null;
+  readonly #realtime: RealtimePool | null;
   readonly #flags: FlagSource;
   readonly #store: PositionStore | null;
   readonly #telemetry: Telemetry;
@@ -112,7 +112,7 @@ export class Subscriber {
       positions: () => this.#sequencer.positions(),
     });
     const { supabase, control } = options;
-    this.#realtime = supabase === undefined ? null : new RealtimeTransport({ ...shared, supabase });
+    this.#realtime = supabase === undefined ? null : new RealtimePool({ ...shared, supabase });
     const sources = new Map<string, FillSource>([["hub", this.#hub]]);
     if (this.#realtime !== null) sources.set("supabase", this.#realtime);
     this.#fills = new Fills(
