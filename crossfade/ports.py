@@ -7,8 +7,9 @@ from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Draft, Event, Head, Position, Stream
 from crossfade.core.flags import Flags
 from crossfade.core.outbox import Outbox, Span
+from crossfade.core.recent import Recent
 from crossfade.core.reconciliation_plan import Changes, Extent, Interval, Outline, Range
-from crossfade.core.reconciliation_rows import Row
+from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.core.switch import Coverage
 from crossfade.core.telemetry import Report
 
@@ -187,6 +188,11 @@ class Journal(FillSource, Protocol):
         ...
 
     @property
+    def recent(self) -> Recent:
+        """The newest of them, in memory."""
+        ...
+
+    @property
     def queued(self) -> int:
         """How many events wait to be committed."""
         ...
@@ -285,8 +291,8 @@ class StoreReader(Protocol):
         """The rows of a range, repeated deliveries of a sequence in order of arrival."""
         ...
 
-    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
-        """Of each row: stream, sequence, hash of its content, whether a hash beside it differs."""
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[Hashes]:
+        """The hashes of the ranges' rows, from their content; a range's may come in parts."""
         ...
 
     def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:

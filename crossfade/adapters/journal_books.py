@@ -9,6 +9,7 @@ from crossfade.adapters.journal_reader import JournalStream
 from crossfade.adapters.journal_writer import GroupResult, Snapshot
 from crossfade.core.event import Head, Stream
 from crossfade.core.outbox import Outbox
+from crossfade.core.recent import Recent
 
 __all__ = ["Books"]
 
@@ -21,6 +22,8 @@ class Books:
         self._ids: dict[Stream, int] = {}
         self._outboxes = {sink: Outbox() for sink in sinks}
         self.parked: dict[str, int] = dict.fromkeys(sinks, 0)
+        self.recent = Recent()
+        """The newest of them."""
         self.events = 0
         """How many events were ever committed."""
 
@@ -43,6 +46,7 @@ class Books:
 
     def load(self, snapshot: Snapshot) -> None:
         """Take over what the file holds; cursors never go back."""
+        self.recent.clear()
         for one in snapshot.streams:
             self._streams[one.stream_id] = one
             self._ids[one.stream] = one.stream_id
@@ -81,3 +85,4 @@ class Books:
             self._streams[stream_id] = self._streams[stream_id]._replace(head=head)
             for outbox in self._outboxes.values():
                 outbox.committed(stream_id, head)
+        self.recent.committed(result.placed)

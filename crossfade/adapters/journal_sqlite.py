@@ -22,6 +22,7 @@ from crossfade.adapters.journal_thread import GroupWriter, Request
 from crossfade.adapters.journal_writer import GroupResult, Ledger, Routing, Snapshot
 from crossfade.core.event import Draft, Event, Head, Stream
 from crossfade.core.outbox import Outbox, Span
+from crossfade.core.recent import Recent
 from crossfade.errors import Closed, InvalidEvent, JournalError, JournalUnavailable
 from crossfade.ports import Clock, FillPage
 from crossfade.settings import JournalSettings
@@ -206,6 +207,11 @@ class Journal:
     def events(self) -> int:
         """How many events were ever committed."""
         return self._books.events
+
+    @property
+    def recent(self) -> Recent:
+        """The newest events, in memory. Look on this loop only."""
+        return self._books.recent
 
     @property
     def queued(self) -> int:

@@ -52,10 +52,12 @@ class Snapshot(NamedTuple):
 
 class GroupResult(NamedTuple):
     """What a transaction changed. ``answers`` has one item per request: its events, in order
-    (those that were already there included), or the fault of this request alone.
+    (those that were already there included), or the fault of this request alone. ``placed`` is
+    what is new, each with the number of its stream, in the order of commit.
     """
 
     answers: list[list[Event] | InvalidEvent]
+    placed: list[tuple[int, Event]]
     born: list[tuple[int, Stream]]
     heads: dict[int, int]
     routes: list[tuple[str, int, RouteChange]]
@@ -267,13 +269,14 @@ class _Group:
         self.last_us = 0
         self.next_stream = 1
         self._answers: list[list[Event] | InvalidEvent] = []
+        self._placed: list[tuple[int, Event]] = []
         self._rows: list[tuple[object, ...]] = []
         self._born: list[tuple[int, Stream]] = []
         self._routes: list[tuple[str, int, RouteChange]] = []
 
     def result(self) -> GroupResult:
         heads = {one.stream_id: one.head for one in self.touched.values()}
-        return GroupResult(self._answers, self._born, heads, self._routes)
+        return GroupResult(self._answers, self._placed, self._born, heads, self._routes)
 
     def place(self, requests: Sequence[Sequence[Draft]], routing: Routing, now_us: int) -> None:
         """Give every new event its position and hash; find those that are already there."""
@@ -350,6 +353,7 @@ class _Group:
             draft.topic, draft.partition, self._epoch, sequence, draft.data, 0, self.last_us,
         )  # fmt: skip
         event = event._replace(hash=content_hash(event))
+        self._placed.append((one.stream_id, event))
         self._rows.append(
             (
                 one.stream_id, sequence, draft.id, draft.type, draft.time_us, draft.subject,
