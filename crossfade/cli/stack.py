@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from crossfade.cli.options import SettingsOption
+from crossfade.core.plans import plan_named
 from crossfade.errors import StackError, UsageError
 from crossfade.local.demo_options import (
     FEWEST_EVENTS,
@@ -47,6 +48,14 @@ def up(
         list[str] | None,
         typer.Option("--without", help="A service to leave out; may be given several times."),
     ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            help="Keep the quota of a Supabase plan (free, pro, team …): relay.plan. "
+            "The stand-in holds its clients to it.",
+        ),
+    ] = None,
     postgres_port: Annotated[int | None, _port("postgres")] = None,
     supabase_port: Annotated[int | None, _port("supabase")] = None,
     hub_port: Annotated[int | None, _port("hub")] = None,
@@ -59,10 +68,13 @@ def up(
     server, Prefect with a worker and every deployment. With SUPABASE_URL, SUPABASE_ANON_KEY and
     SUPABASE_SERVICE_ROLE_KEY set, that project is used instead of the stand-in.
     """
+    if plan is not None:
+        plan_named(plan)  # refused here, with one line, and not by each service
     base = load_settings(
         settings,
         os.environ,
         {
+            "relay": {"plan": plan},
             "stack": {
                 "state": None if state is None else str(state),
                 "postgres_port": postgres_port,

@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
+from crossfade.core.plans import PLANS, plan_named
 from crossfade.errors import CrossfadeError, PortTaken, SettingsError, UsageError
 from crossfade.local.keys import MIN_SECRET_BYTES
 from crossfade.local.supabase.app import StandIn, build
 from crossfade.local.supabase.bootstrap import prepare_database
-from crossfade.local.supabase.quotas import PLANS, TICK_S, Quotas
+from crossfade.local.supabase.quotas import TICK_S, Quotas
 from crossfade.local.supabase.sessions import Limits
 from crossfade.settings import Settings, load_settings
 
@@ -61,9 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--plan",
-        choices=tuple(PLANS),
-        default="none",
-        help="whose quotas of messages, joins and connections hold (default: %(default)s)",
+        choices=("none", *PLANS),
+        help="whose quotas of messages, joins and connections hold (default: relay.plan's)",
     )
     options = parser.parse_args(arguments)
     # uvicorn takes the signal over while it serves and hands it back at its end.
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _bind(*_check(settings)) as listening:
             prepare_database(settings.supabase.database_url.get_secret_value())
             limits = Limits(delay_scale=options.delay_scale, idle_s=options.idle_s)
-            quotas = Quotas(*PLANS[options.plan], tick_s=TICK_S * options.delay_scale)
+            quotas = _quotas(options.plan or settings.relay.plan, TICK_S * options.delay_scale)
             asyncio.run(_serve(settings, listening, limits, quotas))
     except UsageError as error:
         sys.stderr.write(f"crossfade stand-in: {error}\n")
@@ -87,6 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _quotas(plan: str, tick_s: float) -> Quotas:
+    if plan in ("", "none"):
+        return Quotas(tick_s=tick_s)
+    return Quotas.of_plan(plan_named(plan), tick_s=tick_s)
 
 
 async def _serve(

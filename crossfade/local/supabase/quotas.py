@@ -6,7 +6,9 @@ The names are those of the real server's tenant settings. Pure: ``now_s`` is an 
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["PLANS", "TICK_S", "Quotas", "Rate"]
+from crossfade.core.plans import PlanLimits
+
+__all__ = ["TICK_S", "Quotas", "Rate"]
 
 TICK_S = 5.0
 """How often the real server looks at a rate: a flood of less than this is let through."""
@@ -37,15 +39,17 @@ class Quotas:
     suspend: bool = False
     tick_s: float = TICK_S
 
-
-PLANS: dict[str, tuple[int, int, int, int, int]] = {
-    "none": (0, 0, 0, 100, 3_000),
-    "free": (100, 100, 200, 100, 256),
-    "pro": (500, 500, 500, 100, 3_000),
-    "team": (2_500, 2_500, 10_000, 100, 3_000),
-}
-"""The first fields of ``Quotas`` for the hosted plans, as Supabase's page on Realtime's limits
-lists them (pro: with the spend cap)."""
+    @classmethod
+    def of_plan(cls, plan: PlanLimits, *, tick_s: float = TICK_S) -> "Quotas":
+        """What a plan of Supabase allows."""
+        return cls(
+            plan.messages_per_s,
+            plan.joins_per_s,
+            plan.connections,
+            plan.channels_per_connection,
+            plan.broadcast_bytes // 1_000,
+            tick_s=tick_s,
+        )
 
 
 class Rate:

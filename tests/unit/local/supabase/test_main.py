@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crossfade.local.keys import make_keys, new_secret
-from crossfade.local.supabase.__main__ import _bind, main
+from crossfade.local.supabase.__main__ import _bind, _quotas, main
 
 
 def settings(folder: Path, url: str, database_url: str, secret: str | None = None) -> list[str]:
@@ -56,3 +56,20 @@ def test_the_socket_says_that_it_is_tcp() -> None:
     """Else asyncio leaves Nagle's algorithm on: 40 ms for every answer on a kept connection."""
     with _bind("127.0.0.1", 0) as bound:
         assert bound.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.parametrize(("plan", "limit"), [("", 0), ("none", 0), ("free", 100), ("pro", 500)])
+def test_the_quotas_are_those_of_the_named_plan(plan: str, limit: int) -> None:
+    assert _quotas(plan, 1.0).max_events_per_second == limit
+
+
+def test_a_plan_that_does_not_exist_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings may name it: what holds for the relay is held against it."""
+    monkeypatch.setattr("crossfade.local.supabase.__main__.prepare_database", lambda _: None)
+    arguments = settings(tmp_path, "http://127.0.0.1:0", "postgresql://x")
+    with Path(arguments[1]).open("a") as file:
+        file.write('[relay]\nplan = "silver"\n')
+    assert main(arguments) == 2
+    assert "plan 'silver': must be one of" in capsys.readouterr().err

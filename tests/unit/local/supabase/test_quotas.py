@@ -1,4 +1,5 @@
-from crossfade.local.supabase.quotas import Rate
+from crossfade.core.plans import plan_named
+from crossfade.local.supabase.quotas import Quotas, Rate
 
 
 def test_a_rate_is_looked_at_at_the_end_of_a_tick() -> None:
@@ -29,3 +30,9 @@ def test_a_change_of_the_limit_begins_anew() -> None:
     assert rate.per_second(6.0) == 0.0
     rate.add(6.5, 3)
     assert rate.per_second(7.0) == 3.0
+
+
+def test_the_quotas_of_a_plan() -> None:
+    free = Quotas.of_plan(plan_named("free"), tick_s=1.0)
+    assert free == Quotas(100, 100, 200, 100, 256, tick_s=1.0)
+    assert Quotas.of_plan(plan_named("team")).max_events_per_second == 2_500
