@@ -178,7 +178,10 @@ async def _anon(what: Examination) -> list[Finding]:
     except CrossfadeError as error:
         if "42501" in str(error):
             return [green("anon", "is known, and may do nothing by itself")]
-        return [red("anon", str(error), "set supabase.anon_key to the project's own")]
+        action = "set supabase.anon_key to the project's own"
+        if "PGRST202" in str(error):  # no function of that name: nothing is wrong with the key
+            action = "apply the schema: `crossfade supabase migrate`"
+        return [red("anon", str(error), action)]
     return [
         Finding(
             name="anon",

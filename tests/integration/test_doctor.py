@@ -143,6 +143,15 @@ async def test_broken_in_the_database(
     assert sound.sql(TRACES) == [(0,)]
 
 
+async def test_without_the_schema_nothing_is_said_against_the_keys(sound: Project) -> None:
+    sound.sql(
+        "drop function crossfade_fill_v1(text, bigint, text, integer, bigint, bigint, integer)"
+    )
+    anon = (await lines(sound, "anon"))["anon"]
+    assert anon.level is Level.RED
+    assert "crossfade supabase migrate" in anon.action
+
+
 async def test_no_partition_for_today(sound: Project) -> None:
     ((name, bound),) = sound.sql(TODAY)
     sound.sql(f"alter table realtime.messages detach partition {name}")
