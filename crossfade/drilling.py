@@ -1,29 +1,29 @@
 """Finds what is wrong in blocks whose digests differ, row by row.
 
-Most rows of such a block are right. So the table is first asked for the hashes alone; only rows
-whose hash is not that of the journal's row travel.
+Most rows of such a block are right. So every store is first asked for the hashes alone; only the
+rows whose hashes are not the same everywhere are read.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Protocol, TypeVar
 
 from crossfade.core.digest import BlockDigest, block_of
 from crossfade.core.event import Stream
 from crossfade.core.reconciliation import STORES
 from crossfade.core.reconciliation_plan import Block, JournalStream, Range
-from crossfade.core.reconciliation_rows import BlockFindings, Row, classify
+from crossfade.core.reconciliation_rows import BlockFindings, Hashes, Row, classify
 from crossfade.ports import StoreReader
 
 __all__ = ["Drill", "Settle"]
 
-DRILL_BLOCKS = 128
-"""Differing blocks whose rows are held at a time."""
+DRILL_ROWS = 65_536
+"""Sequences of differing blocks that are drilled at a time (one block at least)."""
 
 _Result = TypeVar("_Result")
-_RowsOf = Mapping[Block, list[Row]]
-_Singles = dict[Stream, dict[int, tuple[int, bool]]]
-_Held = Sequence[tuple[Block, BlockDigest]]
+_Key = tuple[Stream, int]
+"""A block's stream and number."""
 
 
 class Settle(Protocol):
@@ -65,72 +65,81 @@ class Drill:
         Raises:
             JournalError: the journal can not be read.
         """
-        for start in range(0, len(blocks), DRILL_BLOCKS):
-            part = blocks[start : start + DRILL_BLOCKS]
-            names = [name for name in part[0][1] if name in ("supabase", "websocket", "journal")]
-            held = {name: [(block, one[name]) for block, one in part] for name in names}
-            singles = self._pool.submit(self._single_out, held.get("supabase", ()))
-            recorded = self._pool.submit(self._rows, "websocket", held.get("websocket", ()))
-            hashes = self._settle("supabase", singles)
-            deliveries = self._settle("websocket", recorded)
-            journal = self._rows("journal", held["journal"])
-            found: dict[str, _RowsOf | None] = {"journal": journal, "websocket": deliveries}
-            if hashes is not None:
-                asked = self._pool.submit(
-                    self._table_rows, held.get("supabase", ()), hashes, journal
-                )
-                found["supabase"] = self._settle("supabase", asked)
+        each = max(1, DRILL_ROWS // self._size)
+        for start in range(0, len(blocks), each):
+            part = blocks[start : start + each]
+            names = [name for name in STORES if name in part[0][1]]
+            found = self._read(names, partial(self._hashes, part))
+            alike = {block: _alike(block, found) for block, _ in part}
+            suspects = [one for block in alike for one in _others(block, alike[block])]
+            rows = self._read(list(found), partial(self._rows, suspects))
             for block, digests in part:
-                rows = {
-                    name: mine[block]
-                    for name in STORES
-                    if name in held and (mine := found.get(name)) is not None
-                }
+                key = (block.stream, block.number)
                 findings = classify(
-                    block, streams[block.stream], rows, covered=covered, exact=self._exact
+                    block,
+                    streams[block.stream],
+                    {name: mine.get(key, ()) for name, mine in rows.items()},
+                    covered=covered,
+                    exact=self._exact,
+                    alike=alike[block],
                 )
                 yield block, digests, findings
 
-    def _rows(self, name: str, blocks: _Held) -> _RowsOf:
-        found: dict[Block, list[Row]] = {}
-        for block, digest in blocks:
-            found[block] = []
-            if digest.events:
-                held = self._readers[name].rows(block.stream, block.first, block.last)
-                found[block].extend(held)
+    def _read(
+        self, names: Sequence[str], ask: Callable[[str], "dict[_Key, _Result]"]
+    ) -> "dict[str, dict[_Key, _Result]]":
+        """What each store answers, the journal asked last; without those that failed."""
+        waiting = {name: self._pool.submit(ask, name) for name in names if name != "journal"}
+        found: dict[str, dict[_Key, _Result]] = {}
+        for name, answer in waiting.items():
+            settled = self._settle(name, answer)
+            if settled is not None:
+                found[name] = settled
+        found["journal"] = ask("journal")
+        return {name: found[name] for name in names if name in found}
+
+    def _hashes(
+        self, blocks: Iterable[tuple[Block, Mapping[str, BlockDigest]]], name: str
+    ) -> dict[_Key, list[Hashes]]:
+        asked = [
+            Range(block.stream, block.first, block.last)
+            for block, digests in blocks
+            if digests[name].events
+        ]
+        found: dict[_Key, list[Hashes]] = {}
+        for one in self._readers[name].hashes(asked) if asked else ():
+            if one.sequences:
+                key = (one.stream, block_of(one.sequences[0], self._size))
+                found.setdefault(key, []).append(one)
         return found
 
-    def _single_out(self, blocks: _Held) -> _Singles:
-        """The hashes of the table's rows, computed anew from their content."""
-        ranges = [Range(b.stream, b.first, b.last) for b, digest in blocks if digest.events]
-        found: _Singles = {}
-        if not ranges:  # the table may not be among the stores at all
-            return found
-        for stream, sequence, content_hash, stale in self._readers["supabase"].hashes(ranges):
-            found.setdefault(stream, {})[sequence] = content_hash, stale
+    def _rows(self, ranges: Sequence[Range], name: str) -> dict[_Key, list[Row]]:
+        found: dict[_Key, list[Row]] = {}
+        for row in self._readers[name].rows_of(ranges) if ranges else ():
+            key = (row.event.stream, block_of(row.event.sequence, self._size))
+            found.setdefault(key, []).append(row)
         return found
 
-    def _table_rows(self, blocks: _Held, singles: _Singles, journal: _RowsOf) -> _RowsOf:
-        """The table's rows; where its hash is that of the journal's row, that one stands for it."""
-        found: dict[Block, list[Row]] = {}
-        asked: list[Range] = []
-        for block, _ in blocks:
-            found[block] = []
-            mine = singles.get(block.stream, {})
-            known = {row.event.sequence: row for row in journal[block]}
-            for sequence in range(block.first, block.last + 1):
-                one, row = mine.get(sequence), known.get(sequence)
-                if one is None:
-                    continue
-                if row is not None and one == (row.hash, False):
-                    event = row.event._replace(hash=row.hash)
-                    found[block].append(row._replace(event=event, stored=row.hash))
-                else:
-                    asked.append(Range(block.stream, sequence, sequence))
-        if not asked:
-            return found
-        of = {(block.stream, block.number): block for block in found}
-        for row in self._readers["supabase"].rows_of(asked):
-            sequence = row.event.sequence
-            found[of[row.event.stream, block_of(sequence, self._size)]].append(row)
-        return found
+
+def _alike(block: Block, held: Mapping[str, Mapping[_Key, Iterable[Hashes]]]) -> dict[int, int]:
+    """The sequences of a block, with their hashes, that are the same in every store and not odd."""
+    odd: set[int] = set()
+    common: set[tuple[int, int]] | None = None
+    for found in held.values():
+        mine: set[tuple[int, int]] = set()
+        for one in found.get((block.stream, block.number), ()):
+            mine.update(zip(one.sequences, one.hashes, strict=True))
+            odd.update(one.odd)
+        common = mine if common is None else common & mine
+    return {sequence: value for sequence, value in common or () if sequence not in odd}
+
+
+def _others(block: Block, alike: Mapping[int, int]) -> Iterator[Range]:
+    """The runs of a block's sequences that are not ``alike``."""
+    first = None
+    for sequence in range(block.first, block.last + 2):
+        if sequence <= block.last and sequence not in alike:
+            first = sequence if first is None else first
+        elif first is not None:
+            yield Range(block.stream, first, sequence - 1)
+            first = None

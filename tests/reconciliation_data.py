@@ -19,7 +19,7 @@ from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
 from crossfade.core.reconciliation import Reconciliation
 from crossfade.core.reconciliation_plan import Changes, Extent, Range
-from crossfade.core.reconciliation_rows import Row
+from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import StoreUnavailable
 from crossfade.ports import StoreReader
 from crossfade.reconcile import reconcile
@@ -103,11 +103,16 @@ class MemorySupabase:
         self._check("rows")
         return self._rows(where, first, last)
 
-    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[Hashes]:
         self._check("digests")
         for one in ranges:
-            for row in self._rows(*one):
-                yield one.stream, row.event.sequence, row.hash, row.is_stale
+            rows = list(self._rows(*one))
+            yield Hashes(
+                one.stream,
+                [row.event.sequence for row in rows],
+                [row.hash for row in rows],
+                {row.event.sequence for row in rows if row.is_stale},
+            )
 
     def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
         for one in ranges:

@@ -1,16 +1,16 @@
 """Row by row through a block that differs: what is wrong with which event in which store."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from crossfade.core.canonical import canonical_json, parse_json
-from crossfade.core.event import Event, Position
+from crossfade.core.event import Event, Position, Stream
 from crossfade.core.reconciliation import UNDECIDED, Discrepancy, Kind, severity_of
 from crossfade.core.reconciliation_plan import Block, JournalStream, contains, size_of
 from crossfade.errors import InvalidEvent
 
-__all__ = ["BlockFindings", "Row", "Sum", "classify", "differing_fields", "phantom"]
+__all__ = ["BlockFindings", "Hashes", "Row", "Sum", "classify", "differing_fields", "phantom"]
 
 
 REFORMED = "data (reserialised)"
@@ -41,6 +41,20 @@ class Row(NamedTuple):
     def is_stale(self) -> bool:
         """Whether a hash kept beside the content is not that of the content."""
         return not self.is_intact or (self.stored is not None and self.stored != self.hash)
+
+
+class Hashes(NamedTuple):
+    """Rows of one stream without their content: ascending sequences, and the hash of each.
+
+    The hashes are of the content held. ``odd`` are the sequences of which something is to be said
+    whatever other stores hold: a hash beside the content differs, delivered again (only the first
+    delivery counts here) or after a later one.
+    """
+
+    stream: Stream
+    sequences: Sequence[int]
+    hashes: Sequence[int]
+    odd: Collection[int] = ()
 
 
 @dataclass(slots=True)
@@ -80,10 +94,13 @@ def classify(
     *,
     covered: Callable[[int], bool],
     exact: Iterable[str],
+    alike: Mapping[int, int] | None = None,
 ) -> BlockFindings:
     """Compare the rows of one block in the stores that ``rows`` names (journal among them).
 
     Rows of a store come in any order, deliveries of the same sequence in order of arrival.
+    ``alike`` are the hashes of sequences already known to be the same in all of these stores, with
+    nothing to say of them: their rows need not be there.
     ``covered`` says of a commit time whether the tap was connected then; ``exact`` are the
     categories whose discrepancies are critical.
     """
@@ -98,7 +115,17 @@ def classify(
         if store == "journal" or size_of(facts.owed[store], block.first, block.last)
         == block.last - block.first + 1
     }  # fmt: skip
+    known = alike or {}
+    for store in stores if known else ():
+        mine = known.values() if store in whole else [
+            value for at, value in known.items() if contains(facts.owed[store], at)
+        ]  # fmt: skip
+        for sums in (findings.expected[store], findings.held[store]):
+            sums.count += len(mine)
+            sums.total += sum(mine)
     for sequence in range(block.first, block.last + 1):
+        if sequence in known:
+            continue
         found = {store: held[store][sequence] for store in stores if sequence in held[store]}
         if len(found) == len(stores) and _all_alike(found.values()):
             for store, (row,) in found.items():

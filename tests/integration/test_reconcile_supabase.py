@@ -144,9 +144,12 @@ def test_many_scattered_rows_are_read_page_by_page(
     assert [row.event._replace(committed_us=0) for row in reader.rows_of(ranges)] == lost
     whole = [Range(LOST, 1, 1_200), Range(LOST, 1_201, 1_299)]
     assert len(list(reader.rows_of(whole))) == 1_299
-    assert list(reader.hashes(whole)) == [
-        (LOST, event.sequence, event.hash, False) for event in lost[:1_299]
-    ]
+    spoil(project, lost[6], "subject = 'LGA'")
+    told = list(reader.hashes(whole))
+    assert [at for one in told for at in one.sequences] == list(range(1, 1_300))
+    hashes = [value for one in told for value in one.hashes]
+    assert [n for n, event in enumerate(lost[:1_299]) if event.hash != hashes[n]] == [6]
+    assert [set(one.odd) for one in told] == [{7}, set()]
 
 
 def test_a_row_that_no_event_can_be_made_of_is_named(world: World, project: Project) -> None:

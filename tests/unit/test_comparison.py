@@ -68,7 +68,7 @@ def test_a_store_is_asked_for_the_streams_it_holds(world: World) -> None:
 
 def test_memory_is_bounded_by_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.comparison.SLICE_BLOCKS", 2)
-    monkeypatch.setattr("crossfade.drilling.DRILL_BLOCKS", 1)
+    monkeypatch.setattr("crossfade.drilling.DRILL_ROWS", 1)
     events = world.fill(LOST, 40)
     for event in events[::9]:
         world.drop("supabase", event)

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from crossfade.adapters.journal_schema import open_reader
-from crossfade.adapters.stores.sqlite import changes_of, fold_rows, read_rows, translated
+from crossfade.adapters.stores.columns import (
+    Columns,
+    ReadPiece,
+    columns_query,
+    digests_of,
+    hashes_of,
+    read_columns,
+)
+from crossfade.adapters.stores.sqlite import changes_of, read_rows, translated
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
 from crossfade.core.reconciliation_plan import (
@@ -18,7 +26,7 @@ from crossfade.core.reconciliation_plan import (
     Range,
     coalesce,
 )
-from crossfade.core.reconciliation_rows import Row
+from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import JournalUnavailable
 
 __all__ = ["SqliteJournalReader"]
@@ -29,6 +37,9 @@ MAX_TORN = 1_000_000
 _EVENTS = (
     "SELECT sequence, id, type, time_us, subject, category, data, checksum, committed_us "
     "FROM events WHERE stream_id = ? AND sequence BETWEEN ? AND ? ORDER BY sequence"
+)
+_COLUMNS = columns_query(
+    "events", "stream_id = :id AND sequence BETWEEN :first AND :last", arrival=None
 )
 
 
@@ -117,11 +128,12 @@ class SqliteJournalReader:
     def digests(
         self, ranges: Sequence[Range], block: int, *, anew: bool = False
     ) -> Iterator[tuple[Stream, BlockDigest]]:
-        """Per range, in order, a digest of each block it touches that holds rows.
+        """Per range a digest of each block it touches that holds rows, the last block first.
 
         Always computed anew: the file keeps no hash of its own.
         """
-        return fold_rows(ranges, block, lambda asked: self.rows(*asked))
+        for asked in ranges:
+            yield from digests_of(asked, block, self._piece_of(asked.stream))
 
     def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
         """The rows of a range, in order."""
@@ -147,11 +159,10 @@ class SqliteJournalReader:
                 )  # fmt: skip
                 yield Row(event, content_hash(event))
 
-    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
-        """Stream, sequence, content hash and staleness of the ranges' rows."""
-        for one in ranges:
-            for row in self.rows(*one):
-                yield one.stream, row.event.sequence, row.hash, row.is_stale
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[Hashes]:
+        """The hashes of the ranges' rows, computed from the content."""
+        for asked in ranges:
+            yield from hashes_of(asked, self._piece_of(asked.stream))
 
     def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
         """The rows of many ranges, in their order."""
@@ -161,6 +172,23 @@ class SqliteJournalReader:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _piece_of(self, stream: Stream) -> ReadPiece:
+        stream_id = self._id(stream)
+
+        def read(first: int, last: int) -> Columns:
+            if stream_id is None:
+                return Columns()
+            with translated(self._path, JournalUnavailable):
+                return read_columns(
+                    self._connection,
+                    _COLUMNS,
+                    stream,
+                    {"id": stream_id, "first": first, "last": last},
+                    lambda: self.rows(stream, first, last),
+                )
+
+        return read
 
     def _stream_ids(self) -> dict[Stream, int]:
         with translated(self._path, JournalUnavailable):

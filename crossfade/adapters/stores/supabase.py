@@ -15,7 +15,7 @@ from crossfade.core.digest import BlockDigest, block_last, block_of
 from crossfade.core.event import Event, Stream, content_hash, from_wire, hash_from_hex
 from crossfade.core.keys import api_headers
 from crossfade.core.reconciliation_plan import Changes, Extent, Range
-from crossfade.core.reconciliation_rows import Row
+from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import InvalidEvent, StoreRejected, StoreUnavailable, StoreUnreachable
 from crossfade.settings import SupabaseSettings
 
@@ -119,20 +119,18 @@ class SupabaseReader:
             first = found[-1].event.sequence + 1
             last = min(last, int(head))
 
-    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
-        """Stream, sequence, content hash (computed anew) and staleness of the ranges' rows."""
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[Hashes]:
+        """The hashes of the ranges' rows, which the database computes anew."""
         for batch in split_ranges(ranges, 1, HASHES):
             answer = self._call(
                 "crossfade_hashes_v1", {"ranges": [[*one.stream, *one[1:]] for one in batch]}
             )
             with _understood("crossfade_hashes_v1"):
                 found = [
-                    (batch[place].stream, _integers(sequences), _integers(hashes), set(stale))
-                    for place, sequences, hashes, stale in answer
+                    Hashes(batch[place].stream, _integers(sequences), _integers(hashes), set(odd))
+                    for place, sequences, hashes, odd in answer
                 ]
-            for stream, sequences, hashes, stale in found:
-                for sequence, value in zip(sequences, hashes, strict=True):
-                    yield stream, sequence, value, sequence in stale
+            yield from found
 
     def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
         """The rows of many ranges, in their order; a call takes as many as it may."""

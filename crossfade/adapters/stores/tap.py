@@ -4,9 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from crossfade.adapters.recording_sqlite import VERSION
+from crossfade.adapters.stores.columns import (
+    Columns,
+    ReadPiece,
+    columns_query,
+    digests_of,
+    hashes_of,
+    read_columns,
+)
 from crossfade.adapters.stores.sqlite import (
     changes_of,
-    fold_rows,
     open_read_only,
     read_rows,
     translated,
@@ -14,7 +21,7 @@ from crossfade.adapters.stores.sqlite import (
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
 from crossfade.core.reconciliation_plan import Changes, Extent, Interval, Range
-from crossfade.core.reconciliation_rows import Row
+from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import StoreRejected, StoreUnavailable
 
 __all__ = ["TapReader"]
@@ -29,6 +36,8 @@ _DELIVERIES = (
     "FROM deliveries WHERE transport = ? AND stream_id = ? AND sequence BETWEEN ? AND ? "
     "ORDER BY sequence DESC, arrival"
 )
+_PIECE = "transport = :transport AND stream_id = :id AND sequence BETWEEN :first AND :last"
+_COLUMNS = columns_query("deliveries", _PIECE, arrival="arrival")
 
 
 class TapReader:
@@ -111,11 +120,13 @@ class TapReader:
     def digests(
         self, ranges: Sequence[Range], block: int, *, anew: bool = False
     ) -> Iterator[tuple[Stream, BlockDigest]]:
-        """Per range, in order, a digest of each block it touches that holds deliveries.
+        """Per range a digest of each block it touches that holds deliveries, the last block first.
 
         Always computed anew: the file keeps no hash of its own.
         """
-        return fold_rows(ranges, block, lambda asked: self.rows(*asked))
+        for asked in ranges:
+            read = self._piece_of(asked.stream)
+            yield from digests_of(asked, block, read, self._later(asked))
 
     def rows(self, stream: Stream, first: int, last: int) -> Iterator[Row]:
         """The deliveries of a range: descending by sequence, repeated ones by arrival."""
@@ -151,11 +162,10 @@ class TapReader:
                 late = first_copy and earliest is not None and arrival > earliest
                 yield Row(event, content_hash(event), disordered=late)
 
-    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
-        """Stream, sequence, content hash and staleness of the ranges' rows."""
-        for one in ranges:
-            for row in self.rows(*one):
-                yield one.stream, row.event.sequence, row.hash, row.is_stale
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[Hashes]:
+        """The hashes of the ranges' first deliveries, computed from the content."""
+        for asked in ranges:
+            yield from hashes_of(asked, self._piece_of(asked.stream), self._later(asked))
 
     def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
         """The rows of many ranges, in their order."""
@@ -165,6 +175,31 @@ class TapReader:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _piece_of(self, stream: Stream) -> ReadPiece:
+        stream_id = self._id(stream)
+
+        def read(first: int, last: int) -> Columns:
+            if stream_id is None:
+                return Columns()
+            with translated(self._path, StoreUnavailable):
+                held = read_columns(
+                    self._connection,
+                    _COLUMNS,
+                    stream,
+                    {"transport": self.name, "id": stream_id, "first": first, "last": last},
+                    lambda: self.rows(stream, first, last),
+                )
+            return held if self._ordered else held._replace(arrivals=())
+
+        return read
+
+    def _later(self, asked: Range) -> int | None:
+        stream_id = self._id(asked.stream)
+        if stream_id is None or not self._ordered:
+            return None
+        with translated(self._path, StoreUnavailable):
+            return self._earliest(stream_id, asked.last)
 
     def _check_version(self) -> None:
         with translated(self._path, StoreUnavailable):
