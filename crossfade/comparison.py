@@ -30,7 +30,7 @@ from crossfade.core.reconciliation_plan import (
 )
 from crossfade.core.reconciliation_rows import BlockFindings
 from crossfade.drilling import Drill
-from crossfade.errors import JournalError, StoreError
+from crossfade.errors import JournalError, JournalUnavailable, StoreError
 from crossfade.ports import JournalReader, RecordingReader, StoreReader
 from crossfade.settings import Settings
 
@@ -78,7 +78,7 @@ def open_readers(
         The readers, and the errors of those that could not be opened.
     """
     makers: dict[str, Callable[[], StoreReader]] = {
-        "journal": lambda: SqliteJournalReader(settings.journal.path),
+        "journal": lambda: _open_journal(settings),
         "websocket": lambda: TapReader(settings.tap.path, "websocket"),
         "realtime": lambda: TapReader(settings.tap.path, "realtime"),
         "supabase": lambda: SupabaseReader(settings.supabase),
@@ -91,6 +91,20 @@ def open_readers(
         except (StoreError, JournalError) as error:
             errors[name] = str(error)
     return readers, errors
+
+
+def _open_journal(settings: Settings) -> JournalReader:
+    section = settings.reconcile
+    if not section.journals:
+        return SqliteJournalReader(settings.journal.path)
+    # Only here: Parquet and object stores are an extra, and take a while to import.
+    try:
+        from crossfade.adapters.stores.exported import ExportedJournals
+    except ImportError as error:
+        raise JournalUnavailable(
+            f"exported journals need the extra: pip install 'crossfade[export]' ({error})"
+        ) from error
+    return ExportedJournals(section.journals, max_age_s=section.journals_age_s)
 
 
 def covered_by(coverage: Sequence[Interval], margin_us: int) -> Callable[[int], bool]:
@@ -323,7 +337,14 @@ class Comparison:
             held = {extent.stream for extent in self.extents.get(name, ())}
             parts: list[tuple[list[Range], bool]]
             if name == "journal":
-                parts = [(list(cut_ranges(unsealed, streams)), True)]
+                # An exported journal has digests beside its rows: hints, except where it is their
+                # turn to be proven.
+                fresh = list(unsealed) if anew is None else [b for b in unsealed if b in anew]
+                rest = [] if anew is None else [b for b in unsealed if b not in anew]
+                parts = [
+                    (list(cut_ranges(rest, streams)), False),
+                    (list(cut_ranges(fresh, streams)), True),
+                ]
             elif name == "supabase":
                 mine = [block for block in blocks if block.stream in held]
                 fresh = mine if anew is None else [block for block in mine if block in anew]

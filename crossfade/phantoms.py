@@ -26,7 +26,10 @@ class Beyond(NamedTuple):
 
 
 def places_beyond(comparison: Comparison, outline: Outline) -> list[Beyond]:
-    """Where a store shows sequences above the journal's head, or streams the journal lacks."""
+    """Where a store shows sequences above the journal's head, or streams the journal lacks.
+
+    Beyond the heads of an export nothing is told: the next export says what was published there.
+    """
     streams = {facts.stream: facts for facts in outline.streams}
     found = [
         Beyond("journal", facts.stream, facts.head + 1, facts.held)
@@ -36,6 +39,8 @@ def places_beyond(comparison: Comparison, outline: Outline) -> list[Beyond]:
     for store in comparison.stores[1:]:
         for stream, floor, head in comparison.extents.get(store, ()):
             facts = streams.get(stream)
+            if (stream.source, stream.epoch) in outline.open_ended:
+                continue
             if facts is not None and head > facts.head:
                 found.append(Beyond(store, stream, max(floor, facts.head + 1), head))
             elif facts is None and (stream.source, stream.epoch) in outline.scope:

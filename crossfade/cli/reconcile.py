@@ -85,6 +85,15 @@ def reconcile(
             help="Accept what the tap could not see of this range; needs --by and --reason.",
         ),
     ] = None,
+    journal: Annotated[
+        str | None,
+        typer.Option(
+            "--journal",
+            metavar="URL",
+            help="Compare the journals exported there (`crossfade journal export`) "
+            "instead of the local one.",
+        ),
+    ] = None,
     by: Annotated[str, typer.Option(help="Who accepts a gap.")] = "",
     reason: Annotated[str, typer.Option(help="Why a gap is accepted.")] = "",
     json: JsonOption = False,
@@ -97,7 +106,8 @@ def reconcile(
     Example: crossfade reconcile --full --category critical --json
     """
     ranges = tuple(Range.parse(one) for one in span or ())
-    chosen = settings_for(settings, state)
+    options = {"reconcile": {"journals": journal}} if journal is not None else None
+    chosen = settings_for(settings, state, options)
     if position is not None:
         raise typer.Exit(_explain(chosen, Position.parse(position), json))
     if gap is not None:

@@ -108,10 +108,15 @@ class JournalStream:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The journal at one moment: its streams, and the (source, epoch) pairs it speaks for."""
+    """The journal at one moment: its streams, and the (source, epoch) pairs it speaks for.
+
+    ``open_ended`` are those among the pairs of which it is an earlier moment (an export's): what
+    other stores hold beyond its heads may have been published since, so it is in flight.
+    """
 
     scope: frozenset[tuple[str, int]]
     streams: tuple[JournalStream, ...]
+    open_ended: frozenset[tuple[str, int]] = frozenset()
 
 
 class Changes(NamedTuple):

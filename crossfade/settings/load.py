@@ -23,6 +23,7 @@ from crossfade.settings.data_plane import (
 from crossfade.settings.operation import (
     AlertSettings,
     ControlSettings,
+    ExportSettings,
     PrefectSettings,
     ReconcileSettings,
     StackSettings,
@@ -61,6 +62,7 @@ class Settings(Section):
     alerts: AlertSettings = AlertSettings()
     rollout: RolloutSettings = Field(default_factory=RolloutSettings)
     reconcile: ReconcileSettings = ReconcileSettings()
+    export: ExportSettings = ExportSettings()
     prefect: PrefectSettings = PrefectSettings()
     stack: StackSettings = StackSettings()
 

@@ -11,6 +11,7 @@ __all__ = [
     "ALERTS",
     "AlertSettings",
     "ControlSettings",
+    "ExportSettings",
     "PrefectSettings",
     "ReconcileSettings",
     "StackSettings",
@@ -90,6 +91,18 @@ class ReconcileSettings(Section):
     )
     every_s: float = Field(300.0, gt=0, description="schedule of the validate deployment")
     state: Path = Path("crossfade-reconcile.db")
+    journals: str = Field(
+        "", description="URL of exported journals to read in place of journal.path"
+    )
+    journals_age_s: float = Field(900.0, gt=0, description="with an older export nothing is proven")
+
+
+class ExportSettings(Section):
+    """Exporting the journal for a reconciliation on another host (``crossfade journal export``)."""
+
+    url: str = Field("", description="a folder, or an fsspec URL such as s3://bucket/prefix")
+    every_s: float = Field(60.0, gt=0, description="pause between two exports with --watch")
+    segment_events: int = Field(50_000, ge=1, le=1_000_000)
 
 
 class PrefectSettings(Section):

@@ -61,6 +61,8 @@ def changes_of(
         return Changes("", None)
     if not since:
         return Changes(str(newest), ())
+    if not since.isdecimal():  # a mark of an export, which the settings named before
+        return Changes(str(newest), None)
     pairs = read_changes(connection, int(since), newest)
     if pairs is None:
         return Changes(str(newest), None)
