@@ -120,3 +120,12 @@ export class ControlClient implements FlagSource {
     }
   }
 }
+
+/** The tab's storage; null where a page may not store: it then begins with the server's flags. */
+export function tabStorage(): Storage | null {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
+}

@@ -47,6 +47,11 @@ export function streamOf({ source, epoch, topic, partition }: Stream): Stream {
   return { source, epoch, topic, partition };
 }
 
+/** Whether an event is of this stream. */
+export function isOf(event: CrossfadeEvent, stream: Stream): boolean {
+  return streamKey(event) === streamKey(stream);
+}
+
 /** `source/epoch/topic/partition/sequence`, as reports and the command line write positions. */
 export function positionText(event: Stream & { readonly sequence: number }): string {
   return `${event.source}/${event.epoch}/${event.topic}/${event.partition}/${event.sequence}`;

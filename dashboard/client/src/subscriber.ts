@@ -1,8 +1,8 @@
 /** A page's subscriber: one sequencer, fed by both transports, switched while it runs. */
 
 import type { Continuity } from "./continuity.js";
-import { ControlClient, type FlagSource } from "./control.js";
-import type { CrossfadeEvent, Head, Stream } from "./event.js";
+import { ControlClient, type FlagSource, tabStorage } from "./control.js";
+import { type CrossfadeEvent, type Head, isOf, type Stream } from "./event.js";
 import { type Fact, isEvent } from "./facts.js";
 import { Fills } from "./fills.js";
 import type { FlagsDocument } from "./flags.js";
@@ -118,12 +118,12 @@ export class Subscriber {
     this.#fills = new Fills(
       sources,
       (fill, { events, floor, head }) => {
-        const own = events.filter((event) => belongs(event, fill.stream) && this.#intact(event));
+        const own = events.filter((event) => isOf(event, fill.stream) && this.#intact(event));
         this.#deliver(this.#sequencer.filled(fill, own, floor, head, monotonicMs()), null);
       },
       (fill) => this.#deliver(this.#sequencer.fillFailed(fill, monotonicMs()), null),
     );
-    this.#flags = "url" in control ? new ControlClient({ storage: stored(), ...control }) : control;
+    this.#flags = "url" in control ? new ControlClient({ storage: tabStorage(), ...control }) : control;
     this.#begin();
   }
 
@@ -236,9 +236,7 @@ export class Subscriber {
   /** These streams are there already: whoever begins at the latest begins behind them. */
   #meet(heads: readonly Head[]): void {
     this.#met ||= heads.length > 0;
-    const wanted = heads.filter(
-      ({ stream, sequence }) => sequence > 0 && this.#interest.covers(stream),
-    );
+    const wanted = heads.filter((one) => one.sequence > 0 && this.#interest.covers(one.stream));
     this.#sequencer.meet(wanted, monotonicMs());
     this.#telemetry.replays(wanted);
   }
@@ -343,13 +341,11 @@ export class Subscriber {
     this.#savedMs = monotonicMs();
     if (this.#store === null || !this.#unsaved) return;
     this.#unsaved = false;
-    const store = this.#store;
-    this.#guard(() => store.save(this.#sequencer.positions()));
+    this.#guard(() => this.#store?.save(this.#sequencer.positions()));
   }
 
   async #report(nowMs: number): Promise<void> {
-    const wanted = this.#options.report ?? true;
-    if (!wanted || this.#reporting || !(this.#flags instanceof ControlClient)) return;
+    if (!(this.#options.report ?? true) || this.#reporting || !(this.#flags instanceof ControlClient)) return;
     this.#reportedMs = nowMs;
     this.#reporting = true;
     const standing = (name: TransportName, state: TransportState) => ({
@@ -400,22 +396,5 @@ export class Subscriber {
     // A token may have expired meanwhile: only a new channel with a fresh one is sure.
     if (online || stale("realtime") || asleepMs > LONG_SLEEP_MS) this.#realtime?.restart();
     this.#tick();
-  }
-}
-
-function belongs(event: CrossfadeEvent, stream: Stream): boolean {
-  return (
-    event.source === stream.source &&
-    event.epoch === stream.epoch &&
-    event.topic === stream.topic &&
-    event.partition === stream.partition
-  );
-}
-
-function stored(): Storage | null {
-  try {
-    return sessionStorage;
-  } catch {
-    return null; // A page that may not store begins with the server's flags after a reload.
   }
 }
