@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from threading import Lock
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from crossfade.core.reconciliation_plan import (
     Range,
     clip,
 )
-from crossfade.core.reconciliation_rows import Row
+from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import JournalUnavailable
 
 __all__ = ["ExportedJournals"]
@@ -31,6 +32,9 @@ SEGMENTS_HELD = 3
 """Segments whose rows are held at a time; memory does not grow with the export."""
 DIGESTS_HELD = 64
 """Segments whose digests are held at a time."""
+
+HASHED = 2_048
+"""Rows whose hashes are handed over together."""
 
 
 class _Place(NamedTuple):
@@ -162,10 +166,17 @@ class ExportedJournals:
                     )  # fmt: skip
                     yield Row(event, content_hash(event))
 
-    def hashes(self, ranges: Sequence[Range]) -> Iterator[tuple[Stream, int, int, bool]]:
-        """Stream, sequence, content hash and staleness of the ranges' rows."""
-        for row in self.rows_of(ranges):
-            yield row.event.stream, row.event.sequence, row.hash, row.is_stale
+    def hashes(self, ranges: Sequence[Range]) -> Iterator[Hashes]:
+        """The hashes of the ranges' rows, from their content; some ``HASHED`` rows at a time."""
+        for one in ranges:
+            rows = self.rows(*one)
+            while some := list(islice(rows, HASHED)):
+                yield Hashes(
+                    one.stream,
+                    [row.event.sequence for row in some],
+                    [row.hash for row in some],
+                    [row.event.sequence for row in some if row.is_stale],
+                )
 
     def rows_of(self, ranges: Sequence[Range]) -> Iterator[Row]:
         """The rows of many ranges, in their order."""
