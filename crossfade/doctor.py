@@ -179,7 +179,8 @@ async def _anon(what: Examination) -> list[Finding]:
         if "42501" in str(error):
             return [green("anon", "is known, and may do nothing by itself")]
         action = "set supabase.anon_key to the project's own"
-        if "PGRST202" in str(error):  # no function of that name: nothing is wrong with the key
+        if "PGRST202" in str(error) or "42883" in str(error):
+            # There is no such function: nothing is wrong with the key.
             action = "apply the schema: `crossfade supabase migrate`"
         return [red("anon", str(error), action)]
     return [
