@@ -1,11 +1,11 @@
 """The part of PostgREST that Crossfade and its neighbours need: ``/rest/v1`` over ``public``."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, AsyncRawCursor, sql
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from crossfade.local.supabase import rest_sql
 from crossfade.local.supabase.database import DatabaseGone, NoConnectionFree, Pool, acting_as
 from crossfade.local.supabase.gateway import Gateway, Refusal
 from crossfade.local.supabase.rest_catalog import Catalog, Function
-from crossfade.local.supabase.rest_errors import pgrst, refusal
+from crossfade.local.supabase.rest_errors import refusal
 from crossfade.local.supabase.rest_request import JSON, Asked, answer_rows, read_request
 from crossfade.local.supabase.rest_syntax import Query, not_built, parse_query
 from crossfade.local.supabase.rest_write import build_delete, build_insert, build_update
@@ -97,12 +97,12 @@ class Rest:
             known = {key for key in given if key not in ("select", "order", "limit", "offset")}
             function = await self._catalog.function(connection, name, known, query=True)
         else:
-            given = asked.value() if asked.body else {}
-            if not isinstance(given, dict):
-                raise pgrst(400, "PGRST102", "Empty or invalid json")
+            given = asked.fields()
             function = await self._catalog.function(connection, name, set(given), query=False)
         arguments = [pair for pair in function.arguments if pair[0] in given]
-        called, source = _called(function, arguments, given if reads else None, asked.body)
+        called, source = _called(function, arguments, given if reads else None)
+        # A megabyte of events is a parameter and no part of the statement, which is parsed.
+        body = () if reads or not arguments else (asked.body or "{}",)
         rest = [(k, v) for k, v in pairs if not (reads and k in dict(function.arguments))]
         query = parse_query(rest)
         settings = _names(request)
@@ -111,7 +111,7 @@ class Rest:
                 raise not_built("filters on a function that returns one value")
             single = sql.SQL("select to_json({})::text from {}").format(called, source)
             async with acting_as(connection, asked.identity, read_only=reads, settings=settings):
-                row = await _one(connection, single)
+                row = await _one(connection, single, body)
             if function.is_void:
                 return Response(status_code=204)
             content = "null" if row[0] is None else str(row[0])
@@ -122,7 +122,7 @@ class Rest:
         )
         statement = _read(rows, function.name, query, asked, limit, offset, function)
         async with acting_as(connection, asked.identity, read_only=reads, settings=settings):
-            row = await _one(connection, statement)
+            row = await _one(connection, statement, body)
         if not function.is_set and not asked.single:
             content = "null" if not row[1] else str(row[0]).strip()[1:-1]
             return Response(content if request.method != "HEAD" else "", media_type=JSON)
@@ -161,10 +161,10 @@ def _read(
 
 
 def _called(
-    function: Function, arguments: list[tuple[str, str]], query: dict[str, Any] | None, body: str
+    function: Function, arguments: list[tuple[str, str]], query: dict[str, Any] | None
 ) -> tuple[sql.Composable, sql.Composable]:
-    """The call and what it takes its arguments from: one JSON object as in PostgREST, or the
-    texts of a query string. The types come from the catalogue."""
+    """The call and what it takes its arguments from: one JSON object as in PostgREST (the
+    statement's parameter), or the texts of a query string. The types come from the catalogue."""
     if query is not None:
         values = [
             sql.SQL("{} => {}::").format(sql.Identifier(name), sql.Literal(query[name]))
@@ -181,9 +181,7 @@ def _called(
             sql.SQL("{} ").format(sql.Identifier(name)) + sql.SQL(kind) for name, kind in arguments
         )
         source = (
-            sql.SQL("json_to_record({}::json) as pgrst_body({})").format(
-                sql.Literal(body or "{}"), columns
-            )
+            sql.SQL("json_to_record($1::json) as pgrst_body({})").format(columns)
             if arguments
             else sql.SQL("(select 1) as pgrst_body")
         )
@@ -208,7 +206,10 @@ def _names(request: Request) -> dict[str, str]:
     }
 
 
-async def _one(connection: AsyncConnection, statement: sql.Composable) -> tuple[Any, ...]:
-    cursor = await connection.execute(sql.Composed([statement]))
-    row: tuple[Any, ...] | None = await cursor.fetchone()
+async def _one(
+    connection: AsyncConnection, statement: sql.Composable, parameters: Sequence[str] = ()
+) -> tuple[Any, ...]:
+    async with AsyncRawCursor(connection) as cursor:
+        await cursor.execute(sql.Composed([statement]), parameters)
+        row: tuple[Any, ...] | None = await cursor.fetchone()
     return ("[]", 0, None) if row is None else row

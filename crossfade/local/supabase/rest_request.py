@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -75,6 +76,20 @@ class Asked:
             return json.loads(self.body or "null")
         except (ValueError, RecursionError):
             raise pgrst(400, "PGRST102", "Empty or invalid json") from None
+
+    def fields(self) -> dict[str, Any]:
+        """The body as an object, for its names: numbers may be rounded.
+
+        Raises:
+            Refusal: 400 (PGRST102), it is no object.
+        """
+        try:
+            given = orjson.loads(self.body or "{}")
+        except orjson.JSONDecodeError:
+            given = None
+        if not isinstance(given, dict):
+            raise pgrst(400, "PGRST102", "Empty or invalid json")
+        return given
 
 
 async def read_request(request: Request, identity: Identity) -> Asked:
