@@ -26,6 +26,8 @@ _log = logging.getLogger("crossfade.subscriber")
 
 SETTLE_MS = 3_000
 """Without a hub: how long after Realtime's first heads a stream counts as newly born."""
+QUIET_HUB_MS = 30_000
+"""A hub that knows no stream was just started, perhaps: so long its publishers may take."""
 LOGGED = 20
 """Conflicts and altered events of one kind that are logged; all are counted."""
 
@@ -74,6 +76,7 @@ class Feed:
         self._cohort: dict[str, frozenset[int]] = {}
         self._settle_ms: int | None = None
         self._settled = False
+        self._met = False
         self._conflicts = 0
         for topic in topics:
             switch.follow(topic, numbers_of(topic))
@@ -103,6 +106,10 @@ class Feed:
         self.counts[via].head_ms = now_ms
         if self._discover:
             self._follow(head.stream.topic for head in heads)
+        if via == WEBSOCKET and heads and not self._met:
+            # The publishers of a hub that was restarted are back.
+            self._meet(heads)
+            self.settle()
         self.sequencer.heads(self._followed(heads, self._listening(via)), now_ms)
         self.switch.heard(via, self._meant(coverage), now_ms)
         if via == REALTIME and self._settle_ms is None:
@@ -112,8 +119,7 @@ class Feed:
         """Streams that exist: where they start is settled before their history comes."""
         if self._discover:
             self._follow(head.stream.topic for head in heads)
-        followed = self.switch.followed()
-        self.sequencer.meet(self._followed(heads, followed), self._clock.monotonic_ms())
+        self._meet(heads)
         self.counts[via].replays(heads)
         self.counts[via].connected = True
 
@@ -121,8 +127,12 @@ class Feed:
         """A subscription stands."""
         self.counts[via].connected = True
         self.switch.joined(via, self._meant(coverage))
-        if via == WEBSOCKET:
+        if via != WEBSOCKET:
+            return
+        if self._met:
             self.settle()
+        elif self._settle_ms is None:
+            self._settle_ms = self._clock.monotonic_ms() + QUIET_HUB_MS
 
     def left(self, via: str, reason: str) -> None:
         """A connection is gone."""
@@ -206,6 +216,13 @@ class Feed:
         return found
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _meet(self, heads: Sequence[Head]) -> None:
+        """These streams are there already: whoever begins at the latest begins behind them."""
+        self._met = self._met or bool(heads)
+        self.sequencer.meet(
+            self._followed(heads, self.switch.followed()), self._clock.monotonic_ms()
+        )
 
     def _hand_over(self, facts: Sequence[Fact]) -> list[Event]:
         fresh: list[Event] = []

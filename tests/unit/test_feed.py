@@ -12,7 +12,7 @@ from crossfade.core.flow import Fill
 from crossfade.core.route import REALTIME, WEBSOCKET
 from crossfade.core.sequencer import Sequencer
 from crossfade.core.switch import Pace, Switch
-from crossfade.feed import SETTLE_MS, Feed
+from crossfade.feed import QUIET_HUB_MS, SETTLE_MS, Feed
 from crossfade.ports import FillPage
 from tests.unit.manual_clock import ManualClock
 
@@ -185,6 +185,27 @@ def test_latest_is_settled_by_the_first_subscription(clock: ManualClock) -> None
     feed.events(WEBSOCKET, [make_event(8), make_event(2, partition=1)])
     feed.events(WEBSOCKET, [make_event(1, partition=1)])
     assert [(event.partition, event.sequence) for event in taken(feed)] == [(0, 8), (1, 1), (1, 2)]
+
+
+def test_latest_begins_behind_what_a_restarted_hub_hears_of_later(clock: ManualClock) -> None:
+    feed = make_feed(clock, start="latest")
+    feed.met(WEBSOCKET, [])
+    feed.joined(WEBSOCKET, {"critical": None})
+    feed.heads(WEBSOCKET, [Head(make_event(1).stream, 7)], None)
+    feed.events(WEBSOCKET, [make_event(8), make_event(2, partition=1)])
+    feed.events(WEBSOCKET, [make_event(1, partition=1)])
+    assert [(event.partition, event.sequence) for event in taken(feed)] == [(0, 8), (1, 1), (1, 2)]
+
+
+def test_a_hub_that_stays_empty_is_a_new_one(clock: ManualClock) -> None:
+    feed = make_feed(clock, start="latest")
+    feed.met(WEBSOCKET, [])
+    feed.joined(WEBSOCKET, {"critical": None})
+    clock.ms += QUIET_HUB_MS
+    feed.step()
+    feed.events(WEBSOCKET, [make_event(2)])
+    feed.events(WEBSOCKET, [make_event(1)])
+    assert [event.sequence for event in taken(feed)] == [1, 2]
 
 
 def test_without_a_hub_it_is_settled_some_time_after_realtimes_first_heads(
