@@ -8,6 +8,7 @@ with ``crossfade.adapters.stores.supabase``, which is synchronous by nature.
 import asyncio
 import re
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple, Self
 
 import httpx
@@ -15,7 +16,8 @@ import orjson
 from postgrest import APIError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
-from crossfade.core.event import Event, Head, Position, Stream, from_wire, hash_from_hex, to_wire
+from crossfade.core.event import Event, Head, Position, Stream, from_wire, hash_from_hex
+from crossfade.core.frames import encode_event
 from crossfade.core.keys import is_opaque
 from crossfade.errors import (
     Closed,
@@ -38,6 +40,8 @@ _SQLSTATE = re.compile(r"[0-9A-Z]{5}\Z")
 # data exception, integrity constraint, program limit.
 _DATA_FAULTS = ("21", "22", "23", "54")
 _REJECTING_STATUSES = (400, 406, 409, 413, 414, 422)
+
+_body: ContextVar[bytes | None] = ContextVar("crossfade_rpc_body", default=None)
 
 
 class Health(NamedTuple):
@@ -126,7 +130,7 @@ class SupabaseEventStore:
         answer = await self._call(
             "crossfade_ingest_v1",
             {
-                "batch": [to_wire(event) for event in events],
+                "batch": [orjson.Fragment(encode_event(event)) for event in events],
                 "live": live,
                 "frame_limit_bytes": self._frame_limit_bytes,
             },
@@ -213,7 +217,11 @@ class SupabaseEventStore:
         try:
             async with asyncio.timeout(self._timeout_s):
                 client = await self._connected()
-                return (await client.rpc(function, arguments).execute()).data
+                given = _body.set(orjson.dumps(arguments))
+                try:
+                    return (await client.rpc(function, {}).execute()).data
+                finally:
+                    _body.reset(given)
         except TimeoutError:
             raise StoreUnreachable(f"{function}: no answer in {self._timeout_s:g} s") from None
         except httpx.HTTPError as error:
@@ -258,14 +266,14 @@ class SupabaseEventStore:
 
 
 class _Http(httpx.AsyncClient):
-    """Serialises with orjson: a third of a relay's work was the standard library's JSON."""
+    """Sends the body that ``_call`` has made in place of the client's, which writes it with the
+    standard library's JSON: a third of a relay's work, where the events are encoded already.
+    """
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
-        value = options.pop("json", None)
-        if value is not None:
-            options["content"] = orjson.dumps(value)
-            options["headers"] = httpx.Headers(options.get("headers"))
-            options["headers"].setdefault("content-type", "application/json")
+        body = _body.get()
+        if body is not None:
+            options["content"] = body
         return super().build_request(method, url, **options)
 
 

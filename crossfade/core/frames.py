@@ -5,6 +5,7 @@ joined into frames; a hub keeps the same bytes in its history.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -26,10 +27,15 @@ __all__ = [
 ]
 
 FRAME_VERSION = 1
+ENCODED_EVENTS = 4_096
+"""Encoded events that are remembered: some megabytes, and more than two batches of a relay."""
 
 
+@lru_cache(ENCODED_EVENTS)
 def encode_event(event: Event) -> bytes:
-    """One event's wire object as JSON bytes."""
+    """One event's wire object as JSON bytes; the newest are remembered, because a publisher's
+    relays want the same ones within a moment.
+    """
     return orjson.dumps(to_wire(event))
 
 
