@@ -110,19 +110,22 @@ class HubLink:
         """
         limit = self._settings.max_frame_bytes - _ENVELOPE_BYTES
         encoded = [encode_event(event) for event in events]
+        longest = max(map(len, encoded), default=0)
+        if longest > limit:
+            raise StoreRejected(
+                f"an event of {longest} bytes does not fit the hub's frames "
+                f"(websocket.max_frame_bytes is {self._settings.max_frame_bytes})"
+            )
+        frames = []
         done = 0
         for run in pack(encoded, limit):
-            if len(run) == 1 and len(run[0]) > limit:
-                raise StoreRejected(
-                    f"an event of {len(run[0])} bytes does not fit the hub's frames "
-                    f"(websocket.max_frame_bytes is {self._settings.max_frame_bytes})"
-                )
             rows = self._new_streams(events[done : done + len(run)])
             done += len(run)
             fields: dict[str, Any] = {"events": [orjson.Fragment(item) for item in run]}
             if rows:
                 fields["heads"] = rows
-            await self._publish(fields)
+            frames.append(fields)
+        await self._publish(frames)
 
     def _new_streams(self, events: Sequence[Event]) -> list[list[Any]]:
         """Floors of streams that this connection has not spoken of, before their first event."""
@@ -135,21 +138,28 @@ class HubLink:
                 rows.append([*stream, event.sequence - 1, floor])
         return rows
 
-    async def _publish(self, fields: Mapping[str, Any]) -> None:
+    async def _publish(self, frames: Sequence[Mapping[str, Any]]) -> None:
+        """Send frames one behind the other, then wait for all answers."""
         connection = self._connection
         if connection is None:
             raise StoreUnreachable(f"the hub at {self._url}: {self._why}")
-        self._requests += 1
-        request = self._requests
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending[request] = answer
+        loop = asyncio.get_running_loop()
+        answers: dict[int, asyncio.Future[None]] = {}
         try:
-            await connection.send(encode_frame("publish", request=request, **fields), text=True)
-            await answer
+            for fields in frames:
+                self._requests += 1
+                answers[self._requests] = self._pending[self._requests] = loop.create_future()
+                frame = encode_frame("publish", request=self._requests, **fields)
+                await connection.send(frame, text=True)
+            await asyncio.gather(*answers.values())
         except ConnectionClosed as error:
             raise StoreUnreachable(f"the hub at {self._url}: {_reason(error)}") from error
         finally:
-            self._pending.pop(request, None)
+            for request, answer in answers.items():
+                self._pending.pop(request, None)
+                # Nobody waits for it any more, so its fault is looked at here.
+                if not answer.cancel() and not answer.cancelled():
+                    answer.exception()
 
     # -- the task ------------------------------------------------------------------------
 
@@ -248,9 +258,8 @@ class HubLink:
             for start in range(0, len(risen), HEADS_PER_FRAME):
                 part = risen[start : start + HEADS_PER_FRAME]
                 try:
-                    await self._publish(
-                        {"events": [], "heads": [self._handed_over(head) for head in part]}
-                    )
+                    rows = [self._handed_over(head) for head in part]
+                    await self._publish([{"events": [], "heads": rows}])
                 except StoreUnreachable:
                     break  # the next connection's greeting tells all floors
                 self._announced.update((head.stream, head.floor) for head in part)
