@@ -82,6 +82,7 @@ async def test_a_stranger_sees_nothing_but_that_it_is_healthy(
     world: FlowWorld, api: PrefectApi
 ) -> None:
     login = world.settings.prefect.auth.get_secret_value()
+    await asyncio.to_thread(world.fresh_rollout)
     async with httpx.AsyncClient(base_url=world.api_url, trust_env=False) as http:
         assert (await http.get("/health")).json() is True
         for auth in (None, ("crossfade", "guessed"), ("", "")):
