@@ -24,11 +24,12 @@ from crossfade.core.reconciliation_plan import (
     Outline,
     Range,
     Seal,
-    cut_ranges,
+    abreast,
     expected_digest,
     whole_ranges,
 )
 from crossfade.core.reconciliation_rows import BlockFindings
+from crossfade.digesting import Digesting, read_digests
 from crossfade.drilling import Drill
 from crossfade.errors import JournalError, JournalUnavailable, StoreError
 from crossfade.ports import JournalReader, RecordingReader, StoreReader
@@ -39,12 +40,11 @@ __all__ = ["Compared", "Comparison", "Progress", "covered_by", "open_readers"]
 Progress = Callable[[str, int, int], None]
 """Told a phase, how much of it is done and how much there is; never by two threads at once."""
 
-SLICE_BLOCKS = 10_000
-"""Blocks whose digests are held at a time."""
+SLICE_BLOCKS = 4_000
+"""Blocks that are asked for together; the digests of two slices are held at a time."""
 _WORKERS = 4
 
 _Result = TypeVar("_Result")
-_Key = tuple[Stream, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,11 +253,22 @@ class Comparison:
         Raises:
             JournalError: the journal can not be read.
         """
+        digesting = Digesting(
+            self._readers, self._pool, self._settle, self._size, self.extents, vouched or {}
+        )
         drill = Drill(self._readers, self._pool, self._settle, self._size, self._exact)
         done = 0
-        for start in range(0, len(blocks), SLICE_BLOCKS):
-            part = blocks[start : start + SLICE_BLOCKS]
-            digests = self._digests(part, streams, vouched or {}, anew)
+        if not vouched:
+            blocks = abreast(blocks, self._size)
+        parts = [
+            blocks[start : start + SLICE_BLOCKS] for start in range(0, len(blocks), SLICE_BLOCKS)
+        ]
+        asked = [digesting.ask(self._usable(), part, streams, anew) for part in parts[:1]]
+        for number, part in enumerate(parts):
+            # The stores read the next slice while this one is compared.
+            for following in parts[number + 1 : number + 2]:
+                asked.append(digesting.ask(self._usable(), following, streams, anew))
+            digests = digesting.answered(asked.pop(0), part)
             differing: list[tuple[Block, dict[str, BlockDigest]]] = []
             for block in part:
                 held = {name: one[block.stream, block.number] for name, one in digests.items()
@@ -299,7 +310,10 @@ class Comparison:
         quiet = [block for block in seen if (block.stream, block.number) not in touched]
         ranges = list(whole_ranges(sorted(quiet)))
         held = self._settle(
-            "supabase", self._pool.submit(self._read_digests, "supabase", ranges, False)
+            "supabase",
+            self._pool.submit(
+                read_digests, self._readers["supabase"], ranges, self._size, anew=False
+            ),
         )
         if held is None:
             return frozenset()
@@ -323,65 +337,6 @@ class Comparison:
             self.errors[name] = str(error)
             return None
 
-    def _digests(
-        self,
-        blocks: Sequence[Block],
-        streams: Mapping[Stream, JournalStream],
-        vouched: Mapping[Block, Seal],
-        anew: Collection[Block] | None,
-    ) -> dict[str, dict[_Key, list[BlockDigest]]]:
-        """Per store, the digests of blocks; the journal's cut where expectations change."""
-        unsealed = [block for block in blocks if block not in vouched] if vouched else blocks
-        waiting: dict[str, list[Future[dict[_Key, list[BlockDigest]]]]] = {}
-        for name in self._usable():
-            held = {extent.stream for extent in self.extents.get(name, ())}
-            parts: list[tuple[list[Range], bool]]
-            if name == "journal":
-                # An exported journal has digests beside its rows: hints, except where it is their
-                # turn to be proven.
-                fresh = list(unsealed) if anew is None else [b for b in unsealed if b in anew]
-                rest = [] if anew is None else [b for b in unsealed if b not in anew]
-                parts = [
-                    (list(cut_ranges(rest, streams)), False),
-                    (list(cut_ranges(fresh, streams)), True),
-                ]
-            elif name == "supabase":
-                mine = [block for block in blocks if block.stream in held]
-                fresh = mine if anew is None else [block for block in mine if block in anew]
-                rest = [] if anew is None else [block for block in mine if block not in anew]
-                parts = [(list(whole_ranges(rest)), False), (list(whole_ranges(fresh)), True)]
-            else:
-                parts = [(list(whole_ranges(b for b in unsealed if b.stream in held)), True)]
-            waiting[name] = [
-                self._pool.submit(self._read_digests, name, ranges, hashed)
-                for ranges, hashed in parts
-                if ranges
-            ]
-        found: dict[str, dict[_Key, list[BlockDigest]]] = {}
-        for name, futures in waiting.items():
-            answers = [self._settle(name, future) for future in futures]
-            if name in self.errors:
-                continue
-            digests: dict[_Key, list[BlockDigest]] = {}
-            for answer in answers:
-                digests.update(answer or {})
-            found[name] = digests
-        for block in blocks if vouched else ():
-            seal = vouched.get(block)
-            if seal is not None:
-                for name in ("journal", "websocket", "realtime"):
-                    if name in found:
-                        found[name][block.stream, block.number] = [_of_seal(block, seal, name)]
-        return found
-
-    def _read_digests(
-        self, name: str, ranges: list[Range], anew: bool
-    ) -> dict[_Key, list[BlockDigest]]:
-        found: dict[_Key, list[BlockDigest]] = {}
-        for stream, digest in self._readers[name].digests(ranges, self._size, anew=anew):
-            found.setdefault((stream, digest.block), []).append(digest)
-        return found
-
     def _agrees(
         self, block: Block, facts: JournalStream, held: Mapping[str, list[BlockDigest]]
     ) -> tuple[dict[str, BlockDigest], bool]:
@@ -401,11 +356,3 @@ class Comparison:
             right = same_content(whole[name], expected) or same_content(whole[name], journal)
             agree = agree and right and whole[name].is_clean
         return whole, agree
-
-
-def _of_seal(block: Block, seal: Seal, store: str) -> BlockDigest:
-    """The digest that a store had of a whole block when it was sealed."""
-    if store == "realtime":
-        return BlockDigest(block.number, seal.realtime)
-    count = block.last - block.first + 1
-    return BlockDigest(block.number, count, block.first, block.last, seal.total)

@@ -27,6 +27,7 @@ __all__ = [
     "Seal",
     "SealedStream",
     "Seals",
+    "abreast",
     "clip",
     "coalesce",
     "contains",
@@ -38,6 +39,9 @@ __all__ = [
     "whole_ranges",
     "without",
 ]
+
+WINDOW_ROWS = 32_768
+"""Rows, of all streams together, that are read before the next of any: some 15 MB."""
 
 Interval = tuple[int, int]
 """First and last sequence, both included."""
@@ -325,6 +329,17 @@ def _changed_blocks(
         places += without(before, now) + without(now, before)
     numbers = [(block_of(max(first, 1), size), block_of(last, size)) for first, last in places]
     return coalesce(numbers, 0, block_of(max(facts.head, facts.held, 1), size))
+
+
+def abreast(blocks: Sequence[Block], size: int) -> list[Block]:
+    """The blocks in an order in which all streams advance together, some rows of each at a time.
+
+    Stores hold rows as they came, all streams mixed: whoever reads stream by stream fetches each
+    page of them once for every stream.
+    """
+    streams = len({block.stream for block in blocks})
+    run = max(1, WINDOW_ROWS // (size * max(1, streams)))
+    return sorted(blocks, key=lambda block: (block.number // run, block))
 
 
 def cut_ranges(blocks: Iterable[Block], owed: Mapping[Stream, JournalStream]) -> Iterator[Range]:

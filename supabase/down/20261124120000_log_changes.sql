@@ -1,4 +1,7 @@
 drop function if exists public.crossfade_scrub_v1(json, integer);
+drop function if exists crossfade.content_hash_inline_v1(
+  text, bigint, text, integer, bigint, text, text, timestamptz, text, text, text
+);
 drop function if exists public.crossfade_changes_v1(text);
 drop function if exists public.crossfade_extents_v1();
 do $block$

@@ -59,6 +59,7 @@ begin
       select coalesce(json_agg(p.proname order by p.proname), '[]')
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace
       where (n.nspname = 'crossfade' or (n.nspname = 'public' and p.proname like 'crossfade\_%'))
+        and p.prosqlbody is null  -- whose names were bound when it was made
         and not coalesce(p.proconfig, '{}') && array['search_path=""']),
     'realtime_send', to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null,
     'partition_today', crossfade.partition_today_v1(),

@@ -165,6 +165,25 @@ begin
 end
 $$;
 
+-- The same hash as crossfade.content_hash_v1, which a query calls for every row. This one has no
+-- settings, is not strict and only stable (as concat_ws is), so that PostgreSQL puts the expression
+-- in its place: a third less work where every row is hashed anew. The names in a body of this kind
+-- are looked up when the function is made, not by the caller's search_path.
+create or replace function crossfade.content_hash_inline_v1(
+  source text, epoch bigint, topic text, partition integer, sequence bigint,
+  id text, type text, "time" timestamptz, subject text, category text, data text
+) returns bigint
+language sql stable parallel safe
+return ('x' || encode(substring(sha256(convert_to(
+  concat_ws(
+    e'\x1f', source, epoch, topic, partition, sequence, id, type,
+    (extract(epoch from "time" - '1970-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint,
+    subject, category, data
+  ), 'UTF8')) from 1 for 8), 'hex'))::bit(64)::bigint;
+revoke all on function crossfade.content_hash_inline_v1(
+  text, bigint, text, integer, bigint, text, text, timestamptz, text, text, text
+) from public, anon, authenticated;
+
 -- Digests like those of crossfade_digests_v1, from hashes computed anew from the content, so that
 -- they do not even trust the generated column. Reads every row; `stale` counts the rows whose
 -- content has neither hash. Limits: 10,000 ranges, 100,000 blocks a call.
@@ -204,7 +223,7 @@ begin
              sum(h.anew) as total,
              count(*) filter (where h.anew <> h.checksum or h.anew <> h.hash) as stale
       from (
-        select e.sequence, e.checksum, e.hash, crossfade.content_hash_v1(
+        select e.sequence, e.checksum, e.hash, crossfade.content_hash_inline_v1(
                  e.source, e.epoch, e.topic, e.partition, e.sequence, e.id, e.type, e."time",
                  e.subject, e.category, e.data) as anew
         from crossfade.events e

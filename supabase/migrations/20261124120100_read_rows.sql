@@ -97,7 +97,7 @@ begin
         offset 0
       ) a
       cross join lateral (
-        select e.sequence, e.checksum, e.hash, crossfade.content_hash_v1(
+        select e.sequence, e.checksum, e.hash, crossfade.content_hash_inline_v1(
                  e.source, e.epoch, e.topic, e.partition, e.sequence, e.id, e.type, e."time",
                  e.subject, e.category, e.data) as anew
         from crossfade.events e

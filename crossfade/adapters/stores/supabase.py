@@ -4,7 +4,9 @@ import logging
 import struct
 import time
 from base64 import b64decode
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,12 +26,14 @@ __all__ = ["SupabaseReader", "split_ranges"]
 MAX_BLOCKS = 2_000
 """Blocks (and so ranges) a call of ``crossfade_digests_v1``: some 500,000 rows at the default
 block size, a tenth of the 8 s that Supabase lets the service role's statements run."""
-SCRUB_ROWS = 128_000
+SCRUB_ROWS = 32_768
 """Rows a call of ``crossfade_scrub_v1``, which reads the content."""
 SCRUB_BLOCKS = 20_000
 """Blocks a call of it: some 2 MB of answer."""
-HASHES = 100_000
-"""Sequences a call of ``crossfade_hashes_v1``."""
+HASHES = 32_000
+"""Sequences a call of ``crossfade_hashes_v1``, which reads the content."""
+AT_ONCE = 2
+"""Calls under way for one question."""
 PAGE = 1_000
 """Events a call of ``crossfade_fill_v1``, its own limit."""
 ATTEMPTS = 3
@@ -64,6 +68,7 @@ class SupabaseReader:
         # Loading the certificates takes 30 ms; a project on this machine needs none of them.
         secure = settings.url.startswith("https:")
         self._http = httpx.Client(timeout=settings.timeout_s, verify=secure)
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="crossfade-supabase")
         self._client = SyncPostgrestClient(
             f"{settings.url.rstrip('/')}/rest/v1",
             headers=api_headers(key),
@@ -96,9 +101,11 @@ class SupabaseReader:
         """
         function = "crossfade_scrub_v1" if anew else "crossfade_digests_v1"
         limit = min(SCRUB_BLOCKS, max(1, SCRUB_ROWS // block)) if anew else MAX_BLOCKS
-        for batch in split_ranges(ranges, block, limit):
-            asked = [[*one.stream, one.first, one.last] for one in batch]
-            answer = self._call(function, {"ranges": asked, "block": block})
+        arguments = (
+            {"ranges": _asked(batch), "block": block}
+            for batch in split_ranges(ranges, block, limit)
+        )
+        for answer in self._call_each(function, arguments):
             with _understood(function):
                 found = [(_stream(row), _digest(row)) for row in answer]
             yield from found
@@ -121,10 +128,11 @@ class SupabaseReader:
 
     def hashes(self, ranges: Sequence[Range]) -> Iterator[Hashes]:
         """The hashes of the ranges' rows, which the database computes anew."""
-        for batch in split_ranges(ranges, 1, HASHES):
-            answer = self._call(
-                "crossfade_hashes_v1", {"ranges": [[*one.stream, *one[1:]] for one in batch]}
-            )
+        batches = list(split_ranges(ranges, 1, HASHES))
+        answers = self._call_each(
+            "crossfade_hashes_v1", ({"ranges": _asked(batch)} for batch in batches)
+        )
+        for batch, answer in zip(batches, answers, strict=True):
             with _understood("crossfade_hashes_v1"):
                 found = [
                     Hashes(batch[place].stream, _integers(sequences), _integers(hashes), set(odd))
@@ -137,9 +145,7 @@ class SupabaseReader:
         left = list(ranges)
         while left:
             asked = left[:MAX_BLOCKS]
-            answer = self._call(
-                "crossfade_rows_v1", {"ranges": [[*one.stream, *one[1:]] for one in asked]}
-            )
+            answer = self._call("crossfade_rows_v1", {"ranges": _asked(asked)})
             with _understood("crossfade_rows_v1"):
                 found = [_row(value) for value in answer["events"]]
                 more = bool(answer["more"]) and bool(found)
@@ -148,7 +154,25 @@ class SupabaseReader:
 
     def close(self) -> None:
         """Close the connections."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
         self._http.close()
+
+    def _call_each(self, function: str, arguments: Iterable[dict[str, Any]]) -> Iterator[Any]:
+        """What a function answers to each of the arguments, in their order; ``AT_ONCE`` at a time.
+
+        PostgreSQL works at the next while an answer is read, on another of its processors.
+        """
+        waiting: deque[Future[Any]] = deque()
+        try:
+            for one in arguments:
+                waiting.append(self._pool.submit(self._call, function, one))
+                if len(waiting) > AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def _call(self, function: str, arguments: dict[str, Any]) -> Any:
         for attempt in range(1, ATTEMPTS):
@@ -173,6 +197,10 @@ class SupabaseReader:
         if isinstance(answer, str):
             raise StoreUnavailable(f"{function}: the answer is not JSON: no project gave it")
         return answer
+
+
+def _asked(ranges: Iterable[Range]) -> list[list[str | int]]:
+    return [[*one.stream, one.first, one.last] for one in ranges]
 
 
 def split_ranges(ranges: Iterable[Range], size: int, limit: int) -> Iterator[list[Range]]:

@@ -28,6 +28,8 @@ __all__ = ["TapReader"]
 
 LOOK_AHEAD = 1_000
 """An event counts as out of order when one of this many later sequences arrived before it."""
+CACHE_KIB = 24_576
+"""Pages held: deliveries lie as they arrived, so that neighbours of one stream are on many."""
 ARRIVED_TOGETHER = 256
 """New deliveries of so many consecutive sequences are told as one range."""
 
@@ -57,6 +59,7 @@ class TapReader:
         self._path = path
         self._ordered = transport == "websocket"
         self._connection = open_read_only(path, StoreUnavailable)
+        self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         try:
             self._check_version()
             self._ids = self._stream_ids()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from crossfade.core.reconciliation_plan import (
     Range,
     SealedStream,
     Seals,
+    abreast,
     clip,
     coalesce,
     contains,
@@ -226,3 +228,26 @@ def test_streams_are_not_joined_to_one_range() -> None:
         Block(TWO, 4, 41, 45),
     ]
     assert list(whole_ranges(blocks)) == [Range(ONE, 1, 20), Range(TWO, 21, 30), Range(TWO, 41, 45)]
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=4),
+    size=st.integers(1, 5),
+    window=st.integers(1, 40),
+)
+def test_streams_advance_together(lengths: list[int], size: int, window: int) -> None:
+    blocks = [
+        Block(ONE._replace(partition=partition), number, number * size + 1, number * size + size)
+        for partition, length in enumerate(lengths)
+        for number in range(length)
+    ]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("crossfade.core.reconciliation_plan.WINDOW_ROWS", window)
+        found = abreast(blocks, size)
+    assert sorted(found) == blocks
+    run = max(1, window // (size * max(1, sum(length > 0 for length in lengths))))
+    steps = [block.number // run for block in found]
+    assert steps == sorted(steps)
+    for partition in range(len(lengths)):
+        numbers = [block.number for block in found if block.stream.partition == partition]
+        assert numbers == sorted(numbers)
