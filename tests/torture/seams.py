@@ -47,7 +47,7 @@ def _has_events(_: Any, __: Any, frame: dict[str, Any]) -> bool:
     return bool(frame.get("events"))
 
 
-def _has_batch(_: Any, batch: Any, __: Any) -> bool:
+def _has_batch(_: Any, batch: Any, *__: Any) -> bool:
     return bool(batch)
 
 
