@@ -2,11 +2,12 @@
 
 Journal and recording write every row once. Triggers note whatever is updated or deleted
 afterwards, by whatever program: they live in the file, so a foreign shell fires them too. In
-normal operation they hardly ever fire and cost nothing. What evades them (editing the file's
-bytes, REPLACE, dropping the triggers) is left to the scrub (docs/adr/0015-what-a-seal-says.md).
+normal operation they hardly ever fire and cost next to nothing. What evades them (editing the
+file's bytes, dropping the triggers) is left to the scrub (docs/adr/0015-what-a-seal-says.md).
 """
 
 import sqlite3
+from collections.abc import Sequence
 
 __all__ = ["CHANGES_LIMIT", "change_log", "newest_change", "read_changes"]
 
@@ -19,11 +20,14 @@ _TABLE = """CREATE TABLE IF NOT EXISTS changes (
 _NOTE = "INSERT INTO changes (stream_id, sequence) VALUES ({0}.stream_id, {0}.sequence);"
 
 
-def change_log(table: str, deleted_if: str = "true") -> list[str]:
+def change_log(table: str, key: Sequence[str], deleted_if: str = "true") -> list[str]:
     """The statements that make the log of ``table``; harmless when it is there.
 
-    ``deleted_if`` is the condition on which a deleted row is noted (retention's are not).
+    ``deleted_if`` is the condition on which a deleted row is noted (retention's are not). ``key``
+    are the primary key's columns: SQLite's REPLACE fires no trigger for the row it takes away, so
+    a row is noted before another is inserted in its place.
     """
+    taken = f"FROM {table} WHERE " + " AND ".join(f"{column} = new.{column}" for column in key)
     old, new = _NOTE.format("old"), _NOTE.format("new")
     return [
         _TABLE,
@@ -31,16 +35,19 @@ def change_log(table: str, deleted_if: str = "true") -> list[str]:
         f"BEGIN {old} {new} END",
         f"CREATE TRIGGER IF NOT EXISTS {table}_deleted AFTER DELETE ON {table} "
         f"WHEN {deleted_if} BEGIN {old} END",
+        f"CREATE TRIGGER IF NOT EXISTS {table}_replaced BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 {taken}) BEGIN "
+        f"INSERT INTO changes (stream_id, sequence) SELECT stream_id, sequence {taken}; {new} END",
     ]
 
 
 def newest_change(connection: sqlite3.Connection, table: str) -> int | None:
     """The number of the latest change; None when there is no (complete) log."""
     (parts,) = connection.execute(
-        "SELECT count(*) FROM sqlite_master WHERE name IN ('changes', ?, ?)",
-        (f"{table}_updated", f"{table}_deleted"),
+        "SELECT count(*) FROM sqlite_master WHERE name IN ('changes', ?, ?, ?)",
+        (f"{table}_updated", f"{table}_deleted", f"{table}_replaced"),
     ).fetchone()
-    if parts != 3:
+    if parts != 4:
         return None
     # The counter of its own, so that a log that was emptied does not count from 1 again.
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()

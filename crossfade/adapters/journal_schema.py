@@ -94,7 +94,7 @@ def create(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {JOURNAL_VERSION}")
     # Also in a file that an earlier Crossfade made.
-    for statement in change_log("events", _HELD):
+    for statement in change_log("events", ("stream_id", "sequence"), _HELD):
         connection.execute(statement)
 
 

@@ -170,7 +170,7 @@ class Recording:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
-            for statement in change_log("deliveries"):
+            for statement in change_log("deliveries", ("arrival",)):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             self._stream_ids = {
