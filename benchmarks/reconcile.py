@@ -13,7 +13,9 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import re
+import resource
 import sqlite3
 import statistics
 import subprocess
@@ -30,6 +32,7 @@ from rich.table import Table
 
 from benchmarks.reconcile_data import PARTITIONS, Scene, append, fill
 from benchmarks.reconcile_faults import Fault, plant
+from benchmarks.reconcile_page import keep
 from benchmarks.reconcile_rivals import COLUMNS, export
 from tests.services import ROOT, Project, running_postgres, running_project
 
@@ -60,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary one)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the run and write docs/benchmarks-reconcile.md"
+    )
     options = parser.parse_args(arguments)
     if options.events < PARTITIONS * 8 * (options.faults + 2):
         parser.error(f"--events must be at least {PARTITIONS * 8 * (options.faults + 2)}")
@@ -69,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         running_project(Path(folder), postgres.create_database()) as project,
     ):
         figures = _Run(Path(folder), project, options).measure()
+    if options.write:
+        keep(figures)
     if options.json:
         print(json.dumps(figures, indent=2))
     else:
@@ -82,8 +90,10 @@ class _Run:
         self._project = project
         self._options = options
         self._times: dict[str, list[float]] = {}
+        self._cpu: dict[str, list[float]] = {}
         self._peaks: dict[str, int] = {}
         self._exact = True
+        self._load = os.getloadavg()[0]
         self._settings = folder / "bench.toml"
         self._order = folder / "order.json"
 
@@ -111,12 +121,16 @@ class _Run:
         median = {name: statistics.median(values) for name, values in self._times.items()}
         floor = median["floor"]
         return {
+            "filled": scene.events,
             "events": scene.events + incremental,
             "faults": len(faults),
             "exact": self._exact,
-            "cpus": os.cpu_count(),
+            "machine": _machine(self._load),
             "seconds": {name: round(value, 3) for name, value in median.items()},
             "ratio_to_floor": {name: round(value / floor, 3) for name, value in median.items()},
+            "cpu_seconds": {
+                name: round(statistics.median(values), 2) for name, values in self._cpu.items()
+            },
             "peak_mb": self._peaks,
             "goals": GOALS,
         }
@@ -152,11 +166,11 @@ class _Run:
     ) -> None:
         _tell(f"crossfade reconcile {' '.join(arguments)} ({name})")
         started = time.perf_counter()
-        answer, peak = _process(
+        answer, cpu, peak = _process(
             [sys.executable, "-m", "crossfade.cli", "reconcile", "--json", *arguments,
              "--settings", str(self._settings)], (0, 1, 2),
         )  # fmt: skip
-        self._note(name, time.perf_counter() - started, peak)
+        self._note(name, time.perf_counter() - started, cpu, peak)
         result = json.loads(answer)
         found = {Fault(one["kind"], one["store"], one["position"])
                  for one in result["discrepancies"]}  # fmt: skip
@@ -201,22 +215,24 @@ class _Run:
         _tell(name)
         if not self._order.exists():
             self._order.write_text(json.dumps({"database_url": self._project.database_url}))
-        answer, peak = _process(
+        answer, cpu, peak = _process(
             [sys.executable, "-m", "benchmarks.reconcile_rivals", name, str(self._order)], (0,)
         )
-        self._note(name, json.loads(answer.splitlines()[-1])["seconds"], peak)
+        self._note(name, json.loads(answer.splitlines()[-1])["seconds"], cpu, peak)
 
-    def _note(self, name: str, seconds: float, peak_mb: int) -> None:
+    def _note(self, name: str, seconds: float, cpu_s: float, peak_mb: int) -> None:
         self._times.setdefault(name, []).append(seconds)
-        _tell(f"{name}: {seconds:.2f} s, {peak_mb} MB\n")
+        self._cpu.setdefault(name, []).append(cpu_s)
+        _tell(f"{name}: {seconds:.2f} s, {cpu_s:.2f} s of CPU, {peak_mb} MB\n")
         self._peaks[name] = max(self._peaks.get(name, 0), peak_mb)
 
 
-def _process(command: list[str], statuses: tuple[int, ...]) -> tuple[bytes, int]:
-    """Its standard output and its own peak memory in MB (that of PostgreSQL is not counted).
+def _process(command: list[str], statuses: tuple[int, ...]) -> tuple[bytes, float, int]:
+    """Its standard output, its own CPU seconds and peak memory in MB (not those of PostgreSQL).
 
     The peak is read from /proc while it runs: what ``wait4`` tells begins with the parent's.
     """
+    before = _children_cpu_s()
     with (
         tempfile.TemporaryFile() as output,
         subprocess.Popen(
@@ -231,7 +247,23 @@ def _process(command: list[str], statuses: tuple[int, ...]) -> tuple[bytes, int]
         if process.returncode not in statuses:
             raise SystemExit(f"{' '.join(command)}: exit status {process.returncode}")
         output.seek(0)
-        return output.read(), peak
+        return output.read(), _children_cpu_s() - before, peak
+
+
+def _children_cpu_s() -> float:
+    """CPU seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _machine(load: float) -> dict[str, str]:
+    """What one must know of the machine to read the figures."""
+    return {
+        "CPUs": str(os.cpu_count()),
+        "processor": platform.machine(),
+        "Python": platform.python_version(),
+        "load average before and after": f"{load:.1f} and {os.getloadavg()[0]:.1f}",
+    }
 
 
 def _peak_mb(pid: int) -> int:
