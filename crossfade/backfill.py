@@ -8,7 +8,7 @@ beside the relay: the table skips what it has.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +75,7 @@ def backfill(
     *,
     dry_run: bool = True,
     everything: bool = False,
+    streams: Collection[Stream] | None = None,
     clock: Clock | None = None,
     progress: Progress | None = None,
     readers: Mapping[str, StoreReader] | None = None,
@@ -90,6 +91,7 @@ def backfill(
         dry_run: look only.
         everything: copy all that the journal holds, not only what the routes owe (before the
             WebSocket side is switched off).
+        streams: only these; None: all.
         readers: ``journal`` and ``supabase`` instead of those the settings name.
         store: makes what is written to, instead of the settings' project; it is closed again
             if it has a ``close``.
@@ -98,15 +100,23 @@ def backfill(
         StoreError: the table can not be read, or stays unavailable while it is written.
         JournalError: the journal can not be read.
     """
-    run = _Run(settings, dry_run, everything, clock or SystemClock())
+    run = _Run(settings, dry_run, everything, streams, clock or SystemClock())
     return run.execute(progress, readers, store)
 
 
 class _Run:
-    def __init__(self, settings: Settings, dry_run: bool, everything: bool, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        dry_run: bool,
+        everything: bool,
+        streams: Collection[Stream] | None,
+        clock: Clock,
+    ) -> None:
         self._settings = settings
         self._dry_run = dry_run
         self._everything = everything
+        self._streams = streams
         self._clock = clock
         self._parked: list[str] = []
         self._parked_count = 0
@@ -131,7 +141,11 @@ class _Run:
             cutoff_us = at_us - round(options.grace_s * 1e6)
             outline = comparison.read_outline(cutoff_us, 0)
             _raise_first(comparison.errors)
-            streams = {facts.stream: self._owed(facts) for facts in outline.streams}
+            streams = {
+                facts.stream: self._owed(facts)
+                for facts in outline.streams
+                if self._streams is None or facts.stream in self._streams
+            }
             plan = plan_blocks(streams.values(), Seals(), options.block, full=True)
             wrong = self._copy(comparison, plan.blocks, streams, store)
             left = 0

@@ -16,7 +16,7 @@ from crossfade.core.telemetry_windows import Window
 from crossfade.errors import UsageError
 from crossfade.settings import Settings
 
-__all__ = ["collect", "write_bundle"]
+__all__ = ["collect", "keep_bundle", "stack_logs", "write_bundle"]
 
 LOG_BYTES = 500_000
 """How much of the end of each log is taken."""
@@ -110,7 +110,7 @@ def write_bundle(files: Mapping[str, bytes], target: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(target, "x", zipfile.ZIP_DEFLATED) as archive:
                 for name, content in sorted(files.items()):
-                    archive.writestr(f"{target.stem}/{name}", content)
+                    archive.writestr(f"{target.stem.lstrip('.')}/{name}", content)
             return
         for name, content in files.items():
             path = target / name
@@ -118,6 +118,32 @@ def write_bundle(files: Mapping[str, bytes], target: Path) -> None:
             path.write_bytes(content)
     except OSError as error:
         raise UsageError(f"{target}: {error.strerror}") from error
+
+
+def keep_bundle(files: Mapping[str, bytes], folder: Path, incident: str) -> Path:
+    """Write ``<incident>.zip`` into ``folder``, in the place of an earlier one; its path.
+
+    Raises:
+        UsageError: it can not be written.
+    """
+    target = folder / f"{incident}.zip"
+    new = target.with_name(f".{incident}.zip")
+    try:
+        new.unlink(missing_ok=True)
+        write_bundle(files, new)
+        new.replace(target)
+    except OSError as error:
+        raise UsageError(f"{target}: {error.strerror}") from error
+    return target
+
+
+def stack_logs(state: Path) -> Mapping[str, Path]:
+    """The logs of the embedded stack that runs from the folder ``state``; none without one."""
+    try:
+        document = orjson.loads((state / "stack.json").read_bytes())
+        return {name: Path(one["log"]) for name, one in document["services"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 async def _audit(client: ControlClient) -> list[dict[str, Any]]:

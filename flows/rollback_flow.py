@@ -14,7 +14,7 @@ from prefect.states import Completed
 from crossfade.core.rollout.commands import MAX_TEXT
 from tasks.artifacts import keep_page
 from tasks.control_plane import command, store_result
-from tasks.incident import incident_page
+from tasks.incident import bundle_place, incident_page
 from tasks.outcomes import rolled_back
 from tasks.pages import reconciliation_page, rollback_page
 from tasks.parameters import titled
@@ -54,6 +54,7 @@ async def rollback(
     result = await compare_stores("rollback", LEGACY_STORES)
     stored = await store_result(result)
     figures = figures_of(arrived, result, stored, rollout)
+    figures["bundle"] = bundle_place(rollout["incident_id"])
     await command("rolled_back", rollout["stage"], rollout["attempt"], figures=figures)
     page = rollback_page(figures, rollout["reason"]) + reconciliation_page(result)
     await keep_page("rollback", page, "Rollback")

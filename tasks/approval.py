@@ -21,7 +21,7 @@ from prefect.input.run_input import keyset_from_base_key
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from crossfade.errors import ApprovalRefused
+from crossfade.errors import ApprovalRefused, ControlDenied
 from tasks.control_plane import Step, command
 from tasks.evidence import Shown, keep_evidence
 from tasks.pages import evidence_page
@@ -151,7 +151,7 @@ async def settle(step: Step, answer: Answer) -> str:
                     return "the evidence has changed since the form was shown"
                 soak_s = form.extend_hours * 3_600.0
                 await command("extend", stage, attempt, approver=form.approver, soak_s=soak_s)
-    except ApprovalRefused as error:
+    except (ApprovalRefused, ControlDenied) as error:
         log.warning("not accepted: %s", error)
         return str(error)
     return ""

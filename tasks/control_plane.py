@@ -12,7 +12,8 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
-from crossfade.adapters.control import ControlClient
+from crossfade.adapters.control import ControlClient, Role
+from crossfade.core.rollout.commands import DECISIONS
 from crossfade.core.rollout.decide import Action
 from crossfade.errors import ControlDenied, ControlUnavailable, UsageError, VersionConflict
 from tasks.settings_source import settings
@@ -46,9 +47,9 @@ class Step(NamedTuple):
 
 
 @asynccontextmanager
-async def control() -> AsyncIterator[ControlClient]:
-    """A client with the operator's token."""
-    async with ControlClient(settings().control, role="operator") as client:
+async def control(role: Role = "operator") -> AsyncIterator[ControlClient]:
+    """A client with the token of that role."""
+    async with ControlClient(settings().control, role) as client:
         yield client
 
 
@@ -135,12 +136,14 @@ async def command(
 ) -> dict[str, Any]:
     """Give one command to the rollout and return the rollout after it.
 
-    Every command names its stage and attempt, so that giving it again is harmless.
+    Every command names its stage and attempt, so that giving it again is harmless. A person's
+    decision goes with the approver's token, if these settings have one.
 
     Raises:
         Refused: the rollout does not allow it now.
+        ControlDenied: the token is not enough for it.
     """
-    async with control() as client:
+    async with control("approver" if verb in DECISIONS else "operator") as client:
         return await client.command(
             verb, actor=by or actor(), stage=stage, attempt=attempt, **fields
         )

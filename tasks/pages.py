@@ -172,10 +172,10 @@ def rollback_page(figures: Mapping[str, Any], reason: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def backfill_page(figures: Mapping[str, Any]) -> str:
+def backfill_page(figures: Mapping[str, Any], title: str = "Backfill") -> str:
     """What a backfill copied, and what it leaves to a person."""
     shown = ("checked_events", "lacking", "inserted", "skipped", "left", "parked_count")
-    lines = ["## Backfill (dry run)" if figures["dry_run"] else "## Backfill", "", "| | |"]
+    lines = [f"## {title} (dry run)" if figures["dry_run"] else f"## {title}", "", "| | |"]
     lines.append("|---|---:|")
     lines += [f"| {name.replace('_', ' ')} | {figures[name]:,} |" for name in shown]
     parked = figures["parked"][:_SHOWN_DISCREPANCIES]

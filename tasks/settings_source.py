@@ -12,9 +12,9 @@ from typing import Any
 
 from crossfade.settings import SETTINGS_VARIABLE, Settings, load_settings
 
-__all__ = ["settings"]
+__all__ = ["settings", "settings_folder"]
 
-_PATHS = (("journal", "path"), ("tap", "path"), ("reconcile", "state"))
+_PATHS = (("journal", "path"), ("tap", "path"), ("reconcile", "state"), ("prefect", "bundles"))
 
 
 @lru_cache(maxsize=1)
@@ -28,12 +28,16 @@ def settings() -> Settings:
         SettingsError: the file is not there or does not validate.
     """
     named = os.environ.get(SETTINGS_VARIABLE)
-    file = Path(named) if named else None
-    found = load_settings(file, os.environ)
-    folder = (file or Path("crossfade.toml")).absolute().parent
+    found = load_settings(Path(named) if named else None, os.environ)
+    folder = settings_folder()
     changes: dict[str, Any] = {}
     for section, field in _PATHS:
         part = changes.get(section, getattr(found, section))
         path: Path = getattr(part, field)
         changes[section] = part.model_copy(update={field: folder / path})
     return found.model_copy(update=changes)
+
+
+def settings_folder() -> Path:
+    """The folder of the settings file; in the embedded stack also that of its logs."""
+    return Path(os.environ.get(SETTINGS_VARIABLE) or "crossfade.toml").absolute().parent

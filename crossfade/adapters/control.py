@@ -25,7 +25,7 @@ from crossfade.errors import (
 )
 from crossfade.settings import ControlSettings
 
-__all__ = ["MAX_WAIT_S", "ControlClient", "FlagFollower"]
+__all__ = ["MAX_WAIT_S", "ControlClient", "FlagFollower", "Role"]
 
 MAX_WAIT_S = 30.0
 """Longest long poll that the server grants, in seconds."""
@@ -35,6 +35,9 @@ _CONFLICTS: Mapping[str, type[Refused]] = {
     "version_conflict": VersionConflict,
 }
 _log = structlog.get_logger("crossfade.control")
+
+Role = Literal["operator", "approver", "instance"]
+"""Whose token a client sends."""
 
 
 class ControlClient:
@@ -52,20 +55,20 @@ class ControlClient:
 
     Args:
         settings: the server's URL, tokens and time-out.
-        role: whose token is sent: ``operator`` for everything, ``instance`` for flags and
-            telemetry only.
+        role: whose token is sent: ``operator`` for everything, ``approver`` to decide,
+            ``instance`` for flags and telemetry only. Who has only one of the first two
+            tokens is sent with that.
         transport: for tests.
     """
 
     def __init__(
         self,
         settings: ControlSettings,
-        role: Literal["operator", "instance"] = "instance",
+        role: Role = "instance",
         *,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        token = settings.operator_token if role == "operator" else settings.instance_token
-        secret = token.get_secret_value()
+        secret = _secret(settings, role)
         self._url = settings.url.rstrip("/")
         self._timeout_s = settings.timeout_s
         self._http = httpx.AsyncClient(
@@ -398,6 +401,15 @@ class FlagFollower:
             return
         if flags.version > self._flags.version:
             self._flags = flags
+
+
+def _secret(settings: ControlSettings, role: Role) -> str:
+    tokens = {
+        "operator": (settings.operator_token, settings.approver_token),
+        "approver": (settings.approver_token, settings.operator_token),
+        "instance": (settings.instance_token,),
+    }
+    return next((found for one in tokens[role] if (found := one.get_secret_value())), "")
 
 
 def _read(path: Path) -> Flags:

@@ -9,7 +9,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from crossfade.adapters.control import ControlClient
+from crossfade.adapters.control import ControlClient, Role
 from crossfade.errors import UsageError
 from crossfade.settings import Settings
 
@@ -18,11 +18,13 @@ __all__ = ["actor_of", "call", "console", "current_rollout", "name_of", "print_j
 T = TypeVar("T")
 
 
-def call(settings: Settings, work: Callable[[ControlClient], Awaitable[T]]) -> T:
-    """Run ``work`` with an operator's client; its errors end the command."""
+def call(
+    settings: Settings, work: Callable[[ControlClient], Awaitable[T]], role: Role = "operator"
+) -> T:
+    """Run ``work`` with a client of that role; its errors end the command."""
 
     async def run() -> T:
-        async with ControlClient(settings.control, role="operator") as client:
+        async with ControlClient(settings.control, role) as client:
             return await work(client)
 
     return asyncio.run(run())

@@ -1,6 +1,5 @@
 """Commands: audit, incidents, incident show."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from crossfade.cli.calls import call, console, print_json
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.status_view import audit_table, incidents_table
-from crossfade.diagnosis import collect, write_bundle
+from crossfade.diagnosis import collect, stack_logs, write_bundle
 
 __all__ = ["register"]
 
@@ -77,7 +76,7 @@ def show(
     Example: crossfade incident show 1 --bundle incident-1.zip
     """
     found = settings_for(settings, state)
-    logs = _logs(state)
+    logs = stack_logs(state or Path(".crossfade"))
     files = call(found, lambda client: collect(client, found, incident, logs))
     if bundle is not None:
         write_bundle(files, bundle)
@@ -90,12 +89,3 @@ def show(
     typer.echo(files["timeline.md"].decode().rstrip())
     if bundle is not None:
         typer.echo(f"\n{len(files)} files are in {bundle}")
-
-
-def _logs(state: Path | None) -> Mapping[str, Path]:
-    """The logs of the embedded stack, if it runs from that folder (default: .crossfade)."""
-    try:
-        document = orjson.loads(((state or Path(".crossfade")) / "stack.json").read_bytes())
-        return {name: Path(one["log"]) for name, one in document["services"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}

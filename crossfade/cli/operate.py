@@ -16,6 +16,7 @@ from crossfade.cli import finish, history, report
 from crossfade.cli.calls import actor_of, call, console, current_rollout, name_of, print_json, say
 from crossfade.cli.options import AsOption, JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.status_view import measurements_table, status_view
+from crossfade.core.rollout.commands import DECISIONS
 from crossfade.errors import ControlDenied, ControlUnavailable, CrossfadeError, Refused, UsageError
 from crossfade.settings import Settings
 
@@ -123,6 +124,7 @@ def approve(
             comment=comment,
             tickets=tickets,
         ),
+        "approver",
     )
     last = rollout["phase"] == "completed"
     after = "" if last else rollout["stages"][rollout["stage"]]["name"]
@@ -246,6 +248,7 @@ def _command(
             attempt=rollout["attempt"],
             **fields,
         ),
+        "approver" if verb in DECISIONS else "operator",
     )
 
 

@@ -132,7 +132,8 @@ def _document(what: Plan, rehearsed: list[StageRehearsal] | None) -> dict[str, A
 def _show(what: Plan, rehearsed: list[StageRehearsal] | None) -> None:
     out = console()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("stage", "served, %", "written, %", "ramp, %", "held, s", "soak, days", "who"):
+    figures = ("stage", "served, %", "written, %", "ramp, %", "held, s", "soak, days")
+    for name in (*figures, "started by", "let on by"):
         table.add_column(name)
     for stage in what.stages:
         table.add_row(
@@ -142,6 +143,7 @@ def _show(what: Plan, rehearsed: list[StageRehearsal] | None) -> None:
             ", ".join(f"{step:g}" for step in stage.ramp) or "at once",
             f"{stage.hold_s:g}" if stage.ramp else "-",
             f"{stage.soak_s / _DAY_S:g}",
+            stage.start,
             stage.promote,
         )
     out.print(table)

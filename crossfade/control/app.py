@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from crossfade.adapters.control import MAX_WAIT_S
-from crossfade.control.auth import Access, Denied, authorise
+from crossfade.control.auth import Access, Denied, authorise, check_verb
 from crossfade.control.breakers import set_breaker
 from crossfade.control.dashboard import (
     bundled_dashboard,
@@ -76,7 +76,7 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/rollout", _rollout, "GET", look),
             route("/v1/rollout", _start, "POST", operate),
             route("/v1/rollout/decision", _decision, "GET", look),
-            route("/v1/rollout/commands", _command, "POST", operate),
+            route("/v1/rollout/commands", _command, "POST", Access.DECIDE),
             route("/v1/rollout/preview", _preview, "POST", look),
             route("/v1/breakers", set_breaker, "POST", operate),
             route("/v1/reconciliations", _reconciliations, "GET", look),
@@ -227,7 +227,10 @@ async def _decision(service: ControlService, request: Request) -> Response:
 
 
 async def _command(service: ControlService, request: Request) -> Response:
-    return _json((await service.command(await _body(request))).to_json())
+    body, who = await _body(request), request.state.who
+    differs = service.rollout is not None and service.rollout.plan.approver_differs
+    check_verb(service.settings.control, who, body.get("verb"), differs)
+    return _json((await service.command(body, who)).to_json())
 
 
 async def _preview(service: ControlService, request: Request) -> Response:

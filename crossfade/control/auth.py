@@ -1,4 +1,4 @@
-"""Who may call what: the operator, an instance, and whoever holds a link to the pages.
+"""Who may call what: operator, approver, an instance, and whoever holds a link to the pages.
 
 A link's token is made without asking the server: the time at which it ends, and an HMAC of it
 whose key comes from the operator's token. So it needs no table, ends by itself, and ends
@@ -9,10 +9,19 @@ import hashlib
 import hmac
 from enum import Enum
 
+from crossfade.core.rollout.commands import DECISIONS
 from crossfade.errors import UsageError
 from crossfade.settings import ControlSettings
 
-__all__ = ["MAX_LINK_S", "Access", "Denied", "authorise", "page_link", "page_token"]
+__all__ = [
+    "MAX_LINK_S",
+    "Access",
+    "Denied",
+    "authorise",
+    "check_verb",
+    "page_link",
+    "page_token",
+]
 
 MAX_LINK_S = 7 * 86_400.0
 """Longest life of a link."""
@@ -22,14 +31,16 @@ _PURPOSE = b"crossfade: a token of a link to the pages, which may only look"
 
 
 class Access(Enum):
-    """What a call needs: the operator; somebody who may look; anybody with a token."""
+    """What a call needs: the operator; somebody who may decide, or look; anybody with a token."""
 
     OPERATE = "operate"
+    DECIDE = "decide"
     LOOK = "look"
     TAKE_PART = "take part"
 
 
 _REFUSALS = {
+    "approver": f"the approver's token may only look and give {', '.join(DECISIONS)}",
     "instance": "this token may only read flags and send telemetry",
     "page": "a link's token may only look: this needs the operator's token",
 }
@@ -44,7 +55,7 @@ class Denied(Exception):
 
 
 def authorise(control: ControlSettings, header: str, needed: Access, now_s: float) -> str:
-    """Who calls (``operator``, ``page`` or ``instance``) by the ``Authorization`` header.
+    """Who calls, by the ``Authorization`` header: operator, approver, page or instance.
 
     Raises:
         Denied: 401, there is no token or nobody's; 403, it may not do what is ``needed``.
@@ -56,6 +67,7 @@ def authorise(control: ControlSettings, header: str, needed: Access, now_s: floa
     # All are compared, each in constant time: how long it takes tells nothing.
     known = {
         "operator": _equal(given, control.operator_token.get_secret_value()),
+        "approver": _equal(given, control.approver_token.get_secret_value()),
         "instance": _equal(given, control.instance_token.get_secret_value()),
         "page": _is_page_token(control.operator_token.get_secret_value(), given, now_s),
     }
@@ -70,9 +82,26 @@ def authorise(control: ControlSettings, header: str, needed: Access, now_s: floa
 
 _ALLOWED = {
     Access.OPERATE: {"operator"},
-    Access.LOOK: {"operator", "page"},
-    Access.TAKE_PART: {"operator", "page", "instance"},
+    Access.DECIDE: {"operator", "approver"},
+    Access.LOOK: {"operator", "approver", "page"},
+    Access.TAKE_PART: {"operator", "approver", "page", "instance"},
 }
+
+
+def check_verb(control: ControlSettings, who: str, verb: object, approver_differs: bool) -> None:
+    """Whether ``who`` (see ``authorise``) may give this command.
+
+    An approver only decides. Where there is an approver's token and the plan says that the
+    approver differs, the operator's does not approve.
+
+    Raises:
+        Denied: 403.
+    """
+    if who == "approver" and verb not in DECISIONS:
+        raise Denied(403, _REFUSALS[who])
+    separate = approver_differs and bool(control.approver_token.get_secret_value())
+    if who == "operator" and verb == "approve" and separate:
+        raise Denied(403, "by its plan somebody else approves: this needs the approver's token")
 
 
 def page_token(control: ControlSettings, lifetime_s: float, now_s: float) -> str:

@@ -22,6 +22,9 @@ RETRY_MAX_S = 30.0
 IDLE_S = 30.0
 """Longest pause between two looks into the outbox, in seconds."""
 
+_LABELS = ("stage", "starts")
+"""What a trigger in Prefect can match: labels of the resource, not the payload."""
+
 _TRY_AGAIN = (401, 403, 404, 408, 409, 425, 429)
 _log = structlog.get_logger("crossfade.control")
 
@@ -34,6 +37,9 @@ def prefect_event(event: OutboxEvent, now: datetime) -> dict[str, Any]:
     really happened is ``at`` in the payload.
     """
     rollout = str(event.payload.get("rollout_id", ""))
+    labels = {
+        f"crossfade.{name}": str(event.payload[name]) for name in _LABELS if name in event.payload
+    }
     return {
         "id": event.id,
         "occurred": now.isoformat(),
@@ -41,6 +47,7 @@ def prefect_event(event: OutboxEvent, now: datetime) -> dict[str, Any]:
         "resource": {
             "prefect.resource.id": f"crossfade.rollout.{rollout}",
             "prefect.resource.name": str(event.payload.get("rollout", rollout)),
+            **labels,
         },
         "related": [],
         "payload": {**event.payload, "at": format_time(event.created_us)},

@@ -154,10 +154,13 @@ def _check_tokens(settings: Settings) -> None:
         for name in ("operator_token", "instance_token")
         if not getattr(control, name).get_secret_value()
     ]
-    if not faults and (
-        control.operator_token.get_secret_value() == control.instance_token.get_secret_value()
-    ):
-        faults = ["control.instance_token: must differ from control.operator_token"]
+    given = [
+        found
+        for one in (control.operator_token, control.approver_token, control.instance_token)
+        if (found := one.get_secret_value())
+    ]
+    if not faults and len(set(given)) < len(given):
+        faults = ["control: operator_token, approver_token and instance_token must differ"]
     if faults:
         raise SettingsError(faults)
 

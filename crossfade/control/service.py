@@ -43,6 +43,9 @@ T = TypeVar("T")
 
 _WITH_EVIDENCE = (c.Applied, c.Approve, c.DrillArrived, c.CutOver, c.Decommission)
 _ATTEMPTS = 5
+_SERVER = "server"
+"""The role of what the server does by itself, in the audit."""
+
 _MAX_VERSION = 1 << 53
 _log = structlog.get_logger("crossfade.control")
 
@@ -201,14 +204,16 @@ class ControlService:
             _log.info("rollout started", rollout=rollout.id, name=name, actor=actor)
             return rollout
 
-    async def command(self, body: Mapping[str, Any]) -> Rollout:
+    async def command(self, body: Mapping[str, Any], role: str = _SERVER) -> Rollout:
         """Give a command as it was posted; the rollout after it.
+
+        ``role``: whose token it came with, for the audit.
 
         Raises:
             UsageError: it is malformed, or there is no rollout.
             Refused: the rollout does not allow it.
         """
-        return await self.give(command_from_json(body))
+        return await self.give(command_from_json(body), role)
 
     async def preview(self, body: Mapping[str, Any]) -> tuple[Rollout, tuple[Fact, ...]]:
         """What a command would make of the rollout, and the facts; nothing is changed.
@@ -223,11 +228,11 @@ class ControlService:
         now_us = self.clock.now_us()
         return apply(state, await self._informed(state, command, now_us), now_us)
 
-    async def give(self, command: Command) -> Rollout:
+    async def give(self, command: Command, role: str = _SERVER) -> Rollout:
         """Give a command (see ``command``)."""
         try:
             async with self._changing:
-                rollout, done = await self._give(command)
+                rollout, done = await self._give(command, role)
         except Refused as error:
             self._count(command.verb, "refused")
             _log.info("command refused", verb=command.verb, actor=command.actor, why=str(error))
@@ -235,7 +240,7 @@ class ControlService:
         self._count(command.verb, "done" if done else "repeated")
         return rollout
 
-    async def _give(self, command: Command) -> tuple[Rollout, bool]:
+    async def _give(self, command: Command, role: str) -> tuple[Rollout, bool]:
         for _ in range(_ATTEMPTS):
             state = await self._reload()
             if state is None:
@@ -246,7 +251,8 @@ class ControlService:
             if new is state:
                 return state, False
             try:
-                flags = await self.db(self.store.save, state, new, facts, full.to_json(), now_us)
+                told = {**full.to_json(), "role": role}
+                flags = await self.db(self.store.save, state, new, facts, told, now_us)
             except VersionConflict:
                 continue
             self._take(new, flags)

@@ -28,6 +28,7 @@ __all__ = [
     "DEPLOYMENTS",
     "DRILL",
     "FLOW_MODULES",
+    "REPAIR",
     "REPORT",
     "ROLLBACK",
     "VALIDATE",
@@ -38,6 +39,7 @@ __all__ = [
     "prefect_file",
     "seed_file",
     "server",
+    "temporary",
     "warm_socket",
     "week_deployment",
     "worker",
@@ -51,6 +53,7 @@ WEEKS = ("rollout-week/week-1", "rollout-week/week-2", "rollout-week/week-3")
 VALIDATE = "validate/validate"
 ROLLBACK = "rollback/rollback"
 BACKFILL = "backfill/backfill"
+REPAIR = "repair/repair"
 REPORT = "report/report"
 DRILL = "drill/drill"
 CUT_OVER = "cut-over/cut-over"
@@ -60,6 +63,7 @@ DEPLOYMENTS = (
     VALIDATE,
     ROLLBACK,
     BACKFILL,
+    REPAIR,
     REPORT,
     DRILL,
     CUT_OVER,
@@ -72,6 +76,7 @@ FLOW_MODULES = (
     "flows.validate_flow",
     "flows.rollback_flow",
     "flows.backfill_flow",
+    "flows.repair_flow",
     "flows.report_flow",
     "flows.drill_flow",
     "flows.cut_over_flow",
@@ -218,6 +223,7 @@ async def deploy(
         **_environment(home, section.api_url, section.auth.get_secret_value(), inherited),
         **_settings_variable(settings_file),
     }
+    temporary(home).mkdir(exist_ok=True)
     opened = tempfile.TemporaryFile() if log is None else log.open("a+b")  # noqa: SIM115
     with opened as output:
         process = await asyncio.create_subprocess_exec(
@@ -241,6 +247,11 @@ async def deploy(
             output.seek(max(0, output.seek(0, os.SEEK_END) - _DEPLOY_OUTPUT_BYTES))
             last = output.read().decode(errors="replace").strip()
             raise StackError(f"Prefect: the deployments were not made{fault}: {last}")
+
+
+def temporary(home: Path) -> Path:
+    """Where Prefect's processes keep their temporary files; made by whoever uses it first."""
+    return home.resolve() / "tmp"
 
 
 def write_profile(home: Path, section: PrefectSettings) -> None:
@@ -301,6 +312,8 @@ def _environment(
         "PYTHONUNBUFFERED": "1",
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(home.resolve()),
+        # What a killed worker or deployment leaves behind is in the stack's own folder.
+        "TMPDIR": str(temporary(home)),
         "PREFECT_API_URL": api_url,
         **({"PREFECT_API_AUTH_STRING": auth} if auth else {}),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",

@@ -21,7 +21,7 @@ import psutil
 import structlog
 
 from crossfade.errors import PrefectUnavailable, Refused
-from crossfade.local.prefect import FLOW_MODULES
+from crossfade.local.prefect import FLOW_MODULES, temporary
 from crossfade.local.prefect_api import PrefectApi
 
 __all__ = ["main", "recover"]
@@ -29,7 +29,7 @@ __all__ = ["main", "recover"]
 _PATIENCE_S = 60.0
 _RETRY_S = 0.25
 _STARTED = ("RUNNING", "PAUSED", "CANCELLING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-_GOES_ON = ("rollout-week", "rollback", "backfill")
+_GOES_ON = ("rollout-week", "rollback", "backfill", "repair")
 _log = structlog.get_logger("crossfade.prefect")
 
 
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--warm", type=Path, help="the socket of a warm process to start as well")
     options = parser.parse_args()
+    temporary(Path(os.environ["PREFECT_HOME"])).mkdir(exist_ok=True)
     if options.warm is not None:
         _start_warm_process(options.warm)
     asyncio.run(

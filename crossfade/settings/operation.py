@@ -1,9 +1,9 @@
 """What runs beside the events' way: control server, reconciliation, Prefect, embedded stack."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, SecretStr, field_validator
+from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
 from crossfade.settings.section import Section
 
@@ -24,6 +24,9 @@ class ControlSettings(Section):
     url: str = "http://127.0.0.1:8780"
     database_url: str = "sqlite:///crossfade-control.db"
     operator_token: SecretStr = SecretStr("")
+    approver_token: SecretStr = Field(
+        SecretStr(""), description="may only look, approve, reject, extend and resume"
+    )
     instance_token: SecretStr = SecretStr("")
     origins: tuple[str, ...] = Field(
         (), description="browsers' origins, besides its own, whose pages may call it with a token"
@@ -86,6 +89,9 @@ class ReconcileSettings(Section):
     tolerance: float = Field(
         0.001, ge=0, lt=1, description="share of the others' events that may differ before a FAIL"
     )
+    tolerances: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default_factory=dict, description="the same for single categories, by name"
+    )
     websocket_since: AwareDatetime | None = Field(
         None, description="the tap joined an older journal then: expect nothing earlier of it"
     )
@@ -95,6 +101,13 @@ class ReconcileSettings(Section):
         "", description="URL of exported journals to read in place of journal.path"
     )
     journals_age_s: float = Field(900.0, gt=0, description="with an older export nothing is proven")
+
+    @model_validator(mode="after")
+    def _exact_means_exact(self) -> Self:
+        both = [name for name in self.tolerances if name in self.exact]
+        if both:
+            raise ValueError(f"{', '.join(both)}: in exact, which allows for no tolerance")
+        return self
 
 
 class ExportSettings(Section):
@@ -115,7 +128,15 @@ class PrefectSettings(Section):
         "an API key of Prefect Cloud",
     )
     work_pool: str = "crossfade"
+    runner: Literal["threads", "dask"] = Field(
+        "threads", description="who hashes blocks in bulk: threads of the flow run, or Dask"
+    )
+    workers: int = Field(4, ge=1, le=64, description="of the threads, or of a local Dask cluster")
+    dask_address: str = Field("", description="of a Dask scheduler; without it a cluster is made")
     report_every_s: float = Field(86_400.0, gt=0, description="schedule of the report deployment")
+    bundles: Path = Field(
+        Path("incidents"), description="folder for the diagnosis bundle that a rollback writes"
+    )
 
 
 class StackSettings(Section):

@@ -52,6 +52,9 @@ class StageSettings(Section):
         default_factory=dict, description="dual-written beyond what is served (shadow)"
     )
     promote: Literal["person", "automation"] = "person"
+    start: Literal["person", "automation"] = Field(
+        "person", description="who starts its week once the stage before was approved"
+    )
 
     @model_validator(mode="after")
     def _range(self) -> "StageSettings":
@@ -114,6 +117,8 @@ class RolloutSettings(Section):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("stages must have different names")
+        if self.stages[0].start != "person":
+            raise ValueError(f"{names[0]} is the first stage: a person starts it")
         for before, after in zip(self.stages, self.stages[1:], strict=False):
             for category in {*before.percent, *after.percent}:
                 low = before.percent.get(category, before.percent.get(EVERYTHING, 0.0))

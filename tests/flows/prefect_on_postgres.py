@@ -64,6 +64,8 @@ async def test_one_command_sets_up_a_server_on_postgres(tmp_path: Path, postgres
         assert automations == {
             "crossfade takes back after a breach",
             "crossfade takes back on request",
+            "crossfade starts week 2",
+            "crossfade starts week 3",
         }
         # Once more: nothing is doubled, and what is wrong is said.
         failed = deploy(environment, settings, "--type", "kubernetes", check=False)

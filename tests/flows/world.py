@@ -22,7 +22,16 @@ import httpx
 
 from crossfade.adapters.control import ControlClient
 from crossfade.adapters.supabase import SupabaseEventStore
-from crossfade.core.telemetry import Histogram, Report, Role, SinkWindow, TransportWindow
+from crossfade.core.flags import Flags
+from crossfade.core.routing import cohort
+from crossfade.core.telemetry import (
+    Histogram,
+    Report,
+    Role,
+    SinkWindow,
+    TransportWindow,
+    to_bits,
+)
 from crossfade.local.addresses import HOST, free_port
 from crossfade.local.prefect import database, deploy, seed_file, server, worker, worker_name
 from crossfade.local.prefect_api import PrefectApi
@@ -40,7 +49,7 @@ START_S = 60.0
 EVENTS = 120
 STREAM = stream("critical", 3)
 
-_STAGE: dict[str, Any] = {
+STAGE: dict[str, Any] = {
     "soak_s": 1.0,
     "targets": {
         "delivery": 0.9,
@@ -66,6 +75,7 @@ class Cast(threading.Thread):
         self.breaker = "closed"
         self._version = 0
         self._served = False
+        self._flags = Flags()
         self._halt = threading.Event()
         token = settings.control.instance_token.get_secret_value()
         self._http = httpx.Client(
@@ -94,6 +104,7 @@ class Cast(threading.Thread):
         if self.follow:
             self._version = flags["version"]
             self._served = any(share > 0 for share in flags["served"].values())
+            self._flags = Flags.from_json(flags)
         for role in Role:
             self._http.post("/telemetry", json=self._report(role).to_json()).raise_for_status()
 
@@ -116,14 +127,18 @@ class Cast(threading.Thread):
                 ),
             }
         else:
+            told = {True: {}, False: {}} if self.realtime is not None else self._serving()
             transports = {
-                "websocket": TransportWindow(connected=True, received=40, latency_ms=quick),
+                "websocket": TransportWindow(
+                    connected=True, received=40, serving=told[False], latency_ms=quick
+                ),
                 "realtime": TransportWindow(
                     connected=True,
                     received=40,
                     delivered=40,
                     cohort=40,
                     partitions=listens,
+                    serving=told[True],
                     latency_ms=quick,
                 ),
             }
@@ -137,6 +152,16 @@ class Cast(threading.Thread):
             transports=transports,
             totals={"lost": 0},
         )
+
+    def _serving(self) -> dict[bool, dict[str, str]]:
+        """By whether it is Realtime: the partitions of each topic that are listened to there."""
+        flags = self._flags
+        found: dict[bool, dict[str, str]] = {True: {}, False: {}}
+        for topic in flags.topics:
+            on = cohort(flags.salt, topic, flags.partitions, flags.served_percent(topic))
+            found[True][topic] = to_bits(on)
+            found[False][topic] = to_bits(set(range(flags.partitions)) - on)
+        return found
 
 
 @dataclass
@@ -241,8 +266,11 @@ class FlowWorld:
     def prefect_api(self) -> PrefectApi:
         return PrefectApi.of(self.settings.prefect)
 
-    def fresh_rollout(self) -> None:
-        """Restart the control server on an empty database and start a rollout."""
+    def fresh_rollout(self, **changes: Any) -> None:
+        """Restart the control server on an empty database and start a rollout.
+
+        ``changes`` are of the plan in the settings.
+        """
         self.cast.reset()
         if self.control.process is not None:
             self.control.end()
@@ -254,6 +282,7 @@ class FlowWorld:
         async def begin() -> None:
             async with self.client() as client:
                 plan = self.settings.rollout.model_dump(mode="json", exclude={"name"})
+                plan |= changes
                 await client.start(self.settings.rollout.name, plan, "test")
 
         asyncio.run(begin())
@@ -311,7 +340,7 @@ class FlowWorld:
 
     def _write_settings(self) -> Settings:
         stages = [
-            {"name": f"week-{number + 1}", "percent": {"*": share}, **_STAGE}
+            {"name": f"week-{number + 1}", "percent": {"*": share}, **STAGE}
             for number, share in enumerate((10.0, 50.0, 100.0))
         ]
         values = {

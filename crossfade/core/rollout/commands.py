@@ -13,6 +13,7 @@ from crossfade.core.verdict import Measurement
 from crossfade.errors import UsageError
 
 __all__ = [
+    "DECISIONS",
     "MAX_TEXT",
     "Applied",
     "Approve",
@@ -37,6 +38,9 @@ __all__ = [
     "Soaked",
     "command_from_json",
 ]
+
+DECISIONS = ("approve", "reject", "extend", "resume")
+"""The verbs by which a person decides how a stage goes on: what an approver's token may give."""
 
 MAX_TEXT = 4_000
 """Longest reason, comment, root cause or name that a command may hold, in characters."""

@@ -251,8 +251,12 @@ def approve(state: Rollout, command: c.Approve, now_us: int) -> Step:
         deadline_us=None,
         **changes,
     )
-    name = "crossfade.completed" if last else "crossfade.promoted"
-    return new, (Fact("approved", asdict(approval)), *facts, announced(new, name))
+    told = (
+        announced(new, "crossfade.completed")
+        if last
+        else announced(new, "crossfade.promoted", starts=new.current.start)
+    )
+    return new, (Fact("approved", asdict(approval)), *facts, told)
 
 
 def reject(state: Rollout, command: c.Reject, now_us: int) -> Step:

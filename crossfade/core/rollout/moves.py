@@ -51,7 +51,7 @@ def flags_facts(before: Rollout, after: Rollout) -> tuple[Fact, ...]:
     return (Fact("flags", {"served": dict(after.served), "written": dict(after.written)}),)
 
 
-def announced(state: Rollout, name: str) -> Fact:
+def announced(state: Rollout, name: str, **particulars: str) -> Fact:
     """Something that others should hear of: an event for Prefect, and an alert."""
     payload = {
         "rollout_id": state.id,
@@ -62,5 +62,6 @@ def announced(state: Rollout, name: str) -> Fact:
         "phase": state.phase.value,
         "reason": state.reason,
         "actor": state.actor,
+        **particulars,
     }
     return Fact("event", {"name": name, "payload": payload})

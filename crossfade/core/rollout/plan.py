@@ -39,7 +39,9 @@ class Stage:
     ``ramp`` holds the percentages on the way there, each in force for ``hold_s`` seconds once
     every live instance follows it; empty: at once. ``written`` is dual-written beyond what is
     served: a shadow stage serves 0 and writes 100. ``promote`` says who lets evidence that
-    passed go on: a ``person``, or ``automation`` (the control server itself).
+    passed go on: a ``person``, or ``automation`` (the control server itself). ``start`` says who
+    starts the stage's week once the stage before was approved: a ``person``, or ``automation``
+    (Prefect's, which the event ``crossfade.promoted`` sets off).
     """
 
     name: str
@@ -50,6 +52,7 @@ class Stage:
     hold_s: float = 0.0
     written: Mapping[str, float] = field(default_factory=dict)
     promote: str = PERSON
+    start: str = PERSON
 
     @property
     def shadow(self) -> bool:
@@ -119,6 +122,7 @@ class Plan:
                 hold_s=float(one.get("hold_s", 0.0)),
                 written={str(key): float(share) for key, share in one.get("written", {}).items()},
                 promote=str(one.get("promote", PERSON)),
+                start=str(one.get("start", PERSON)),
             )
             for one in value["stages"]
         )

@@ -10,7 +10,7 @@ const KEY = "crossfade:token";
 const LINKED = "#token=";
 
 /** Whose token it is: the operator's, a link's, which may only look, or an instance's. */
-export type Access = "operator" | "page" | "instance";
+export type Access = "operator" | "approver" | "page" | "instance";
 
 /** What a page needs to reach both transports (`GET /v1/client-config`). */
 export interface ClientConfig {

@@ -481,3 +481,25 @@ async def test_followers_outlive_the_server_and_catch_up(running: Running) -> No
             await client.command("rollback", actor="cli:ada", reason="complaints")
             await follower.newer(2)
             assert follower.flags.served == {"*": 0}
+
+
+async def test_where_the_approver_differs_the_approver_s_token_approves(running: Running) -> None:
+    approver = {"control": {"approver_token": "approver-token"}}
+    async with running(**approver) as (server, client, clock):
+        week = Week(server, client, clock)
+        plan = server.service.settings.rollout.model_dump(mode="json")
+        await client.start("test", {**plan, "approver_differs": True}, "cli:bob")
+        await week.until("reconcile")
+        waiting = await client.rollout()
+        answer = {
+            "actor": "cli:ada", "stage": 0, "attempt": 1, "approver": "ada",
+            "evidence_hash": waiting["evidence_hash"],
+        }  # fmt: skip
+        with pytest.raises(ControlDenied, match="needs the approver's token"):
+            await client.command("approve", **answer)
+        async with client_of(server, server.service.settings, "approver") as other:
+            with pytest.raises(ControlDenied, match="may only look and give approve"):
+                await other.command("rollback", actor="cli:ada", reason="mine")
+            assert (await other.command("approve", **answer))["stage"] == 1
+        given = {row["verb"]: row["command"].get("role") for row in await client.audit()}
+        assert (given["begin"], given["approve"]) == ("operator", "approver")

@@ -1,15 +1,32 @@
 """Who may call what, and the links that sign a page in."""
 
-import pytest
+from contextlib import nullcontext
 
-from crossfade.control.auth import MAX_LINK_S, Access, Denied, authorise, page_link, page_token
+import pytest
+from pydantic import SecretStr
+
+from crossfade.control.auth import (
+    MAX_LINK_S,
+    Access,
+    Denied,
+    authorise,
+    check_verb,
+    page_link,
+    page_token,
+)
 from crossfade.errors import UsageError
 from crossfade.settings import ControlSettings
 from tests.unit.control.conftest import INSTANCE, OPERATOR
 
+APPROVER = "approver-token"
 NOW_S = 1_800_000_000.0
 CONTROL = ControlSettings.model_validate(
-    {"url": "http://127.0.0.1:8780", "operator_token": OPERATOR, "instance_token": INSTANCE}
+    {
+        "url": "http://127.0.0.1:8780",
+        "operator_token": OPERATOR,
+        "approver_token": APPROVER,
+        "instance_token": INSTANCE,
+    }
 )
 
 
@@ -23,17 +40,45 @@ def refusal(token: str, needed: Access, now_s: float = NOW_S) -> int:
 
 
 @pytest.mark.parametrize(
-    ("token", "look", "operate", "take_part"),
+    ("token", "operate", "decide", "look", "take_part"),
     [
-        (OPERATOR, 0, 0, 0),
-        (INSTANCE, 403, 403, 0),
-        (page_token(CONTROL, 60.0, NOW_S), 0, 403, 0),
-        ("somebody", 401, 401, 401),
+        (OPERATOR, 0, 0, 0, 0),
+        (APPROVER, 403, 0, 0, 0),
+        (INSTANCE, 403, 403, 403, 0),
+        (page_token(CONTROL, 60.0, NOW_S), 403, 403, 0, 0),
+        ("somebody", 401, 401, 401, 401),
     ],
 )
-def test_what_each_token_may_do(token: str, look: int, operate: int, take_part: int) -> None:
-    found = [refusal(token, needed) for needed in (Access.LOOK, Access.OPERATE, Access.TAKE_PART)]
-    assert found == [look, operate, take_part]
+def test_what_each_token_may_do(
+    token: str, operate: int, decide: int, look: int, take_part: int
+) -> None:
+    assert [refusal(token, needed) for needed in Access] == [operate, decide, look, take_part]
+
+
+@pytest.mark.parametrize(
+    ("who", "verb", "differs", "allowed"),
+    [
+        ("approver", "approve", True, True),
+        ("approver", "resume", False, True),
+        ("approver", "rollback", False, False),
+        ("approver", None, False, False),
+        ("operator", "approve", False, True),
+        ("operator", "approve", True, False),
+        # Stopping is never forbidden to whoever operates.
+        ("operator", "reject", True, True),
+        ("operator", "rollback", True, True),
+    ],
+)
+def test_who_may_give_which_command(
+    who: str, verb: str | None, differs: bool, allowed: bool
+) -> None:
+    with nullcontext() if allowed else pytest.raises(Denied, match="token"):
+        check_verb(CONTROL, who, verb, differs)
+
+
+def test_without_an_approver_s_token_the_operator_s_approves() -> None:
+    alone = CONTROL.model_copy(update={"approver_token": SecretStr("")})
+    check_verb(alone, "operator", "approve", True)
 
 
 def test_a_link_ends_by_itself_and_with_the_operators_token() -> None:

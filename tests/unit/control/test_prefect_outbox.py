@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from crossfade.control import prefect_outbox
+from crossfade.control.records import OutboxEvent
 from tests.unit.control.conftest import Running
 from tests.unit.control.test_app import FLOW, Week
 
@@ -50,6 +52,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 API = {"prefect": {"api_url": "http://prefect.test/api/"}}
+
+
+def test_what_a_trigger_matches_is_a_label_of_the_resource() -> None:
+    payload = {"rollout_id": "r1", "rollout": "flights", "stage": 1, "starts": "automation"}
+    event = OutboxEvent("e1", 1_000_000, 0, "crossfade.promoted", payload)
+    told = prefect_outbox.prefect_event(event, datetime.now(UTC))
+    assert told["resource"] == {
+        "prefect.resource.id": "crossfade.rollout.r1",
+        "prefect.resource.name": "flights",
+        "crossfade.stage": "1",
+        "crossfade.starts": "automation",
+    }
 
 
 async def test_a_breach_is_told_once(running: Running) -> None:

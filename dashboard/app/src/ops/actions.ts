@@ -63,7 +63,7 @@ export function act(action: Action, session: Session, rollout: Rollout, done: ()
   const problem = h("p", { class: "problem", role: "alert" });
   const actor = h("input", { id: "actor", required: true, maxlength: 200, autocomplete: "name", value: sessionStorage.getItem(ACTOR) ?? "" });
   const texts = question.fields.map((field) => h("textarea", { id: field.name, rows: 2, required: true, maxlength: 4_000 }));
-  // A link's token may only look; the operator's is used for this one command and not kept.
+  // A link's token may only look; one that may act is used for this one command and not kept.
   const token = session.access === "operator" ? null : h("input", { id: "operator-token", type: "password", required: true, autocomplete: "off", spellcheck: "false" });
   const name = h("input", { id: "name", required: true, autocomplete: "off", spellcheck: "false" });
   const submit = h("button", { type: "submit", class: question.tone, disabled: true }, question.button);

@@ -112,6 +112,21 @@ def test_automation_is_not_asked_by_a_form() -> None:
     assert decide(state, evidence_of(state, now_us), now_us).action is Action.WAIT
 
 
+@pytest.mark.parametrize("start", ["person", "automation"])
+def test_a_promotion_says_who_starts_the_next_stage(start: str) -> None:
+    state = at_phase(Phase.AWAITING_APPROVAL)
+    following = replace(state.plan.stages[1], start=start)
+    stages = (state.plan.stages[0], following, *state.plan.stages[2:])
+    state = replace(state, plan=replace(state.plan, stages=stages))
+    _, facts = apply(state, approve(state), state.since_us)
+    told = next(one.detail for one in facts if one.kind == "event")
+    assert (told["name"], told["payload"]["starts"], told["payload"]["stage"]) == (
+        "crossfade.promoted",
+        start,
+        1,
+    )
+
+
 def test_by_the_plan_somebody_else_approves() -> None:
     state = at_phase(Phase.AWAITING_APPROVAL)
     state = replace(state, plan=replace(state.plan, approver_differs=True), operator="cli:ada")
@@ -131,7 +146,7 @@ def test_who_resumes_is_the_operator() -> None:
 def test_an_older_document_without_the_new_fields_is_read() -> None:
     document = a_plan().to_json()
     for stage in document["stages"]:
-        for name in ("ramp", "hold_s", "written", "promote"):
+        for name in ("ramp", "hold_s", "written", "promote", "start"):
             del stage[name]
     for name in ("approver_differs", "drill_fresh_s", "drill_points", "reverse_s"):
         del document[name]
