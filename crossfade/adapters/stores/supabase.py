@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-from postgrest import APIError, SyncPostgrestClient
+import orjson
 
 from crossfade.core.digest import BlockDigest, block_last, block_of
 from crossfade.core.event import Event, Stream, content_hash, from_wire, hash_from_hex
@@ -49,6 +49,9 @@ _BUSY_STATUSES = ("429", "500", "502", "503", "504", "520")
 class SupabaseReader:
     """Implements ``ports.StoreReader`` over the project's REST interface, with the service role.
 
+    Without the official client: importing it takes a tenth of a second, and it checks large
+    answers value by value.
+
     Digests are sums of the hash column that PostgreSQL generates from the row; rows are
     hashed here again, and a difference between the two is reported. Failed calls are
     repeated up to ``ATTEMPTS`` times.
@@ -69,12 +72,8 @@ class SupabaseReader:
         secure = settings.url.startswith("https:")
         self._http = httpx.Client(timeout=settings.timeout_s, verify=secure)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="crossfade-supabase")
-        self._client = SyncPostgrestClient(
-            f"{settings.url.rstrip('/')}/rest/v1",
-            headers=api_headers(key),
-            http_client=self._http,
-            retry_enabled=False,
-        )
+        self._url = f"{settings.url.rstrip('/')}/rest/v1"
+        self._headers = {**api_headers(key), "Content-Type": "application/json"}
 
     def streams(self) -> list[Extent]:
         """The lowest and highest sequence held of each stream."""
@@ -185,18 +184,30 @@ class SupabaseReader:
 
     def _call_once(self, function: str, arguments: dict[str, Any]) -> Any:
         try:
-            answer = self._client.rpc(function, arguments).execute().data
+            response = self._http.post(
+                f"{self._url}/rpc/{function}",
+                content=orjson.dumps(arguments),
+                headers=self._headers,
+            )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise StoreUnreachable(f"{function}: {type(error).__name__}: {error}") from error
-        except APIError as error:
-            code = str(error.code or "")
-            message = f"{function}: {code} {error.message}"
-            if not code or code.startswith(_BUSY) or code in _BUSY_STATUSES:
-                raise StoreUnavailable(message) from error
-            raise StoreRejected(message) from error
-        if isinstance(answer, str):
-            raise StoreUnavailable(f"{function}: the answer is not JSON: no project gave it")
-        return answer
+        try:
+            answer = orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            refused = response.is_client_error and str(response.status_code) not in _BUSY_STATUSES
+            kind = StoreRejected if refused else StoreUnavailable
+            raise kind(
+                f"{function}: status {response.status_code}, and the answer is not JSON: no "
+                "project gave it"
+            ) from error
+        if response.is_success:
+            return answer
+        told = answer if isinstance(answer, dict) else {}
+        code = str(told.get("code") or response.status_code)
+        message = f"{function}: {code} {told.get('message') or ''}"
+        if code.startswith(_BUSY) or code in _BUSY_STATUSES:
+            raise StoreUnavailable(message)
+        raise StoreRejected(message)
 
 
 def _asked(ranges: Iterable[Range]) -> list[list[str | int]]:
