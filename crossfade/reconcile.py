@@ -55,6 +55,7 @@ def reconcile(
     clock: Clock | None = None,
     progress: Progress | None = None,
     readers: Mapping[str, StoreReader] | None = None,
+    wrap: Callable[[str, StoreReader], StoreReader] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Reconciliation:
     """Hold the stores against each other and name every event that one of them holds wrongly.
@@ -79,6 +80,7 @@ def reconcile(
             they deny what the comparison found right, nothing is sealed.
         progress: told how far each phase is; may be called from several threads, one at a time.
         readers: instead of those the settings name; closed at the end.
+        wrap: given a store's name and its reader, the reader to work with (``spreading``).
         sleep: waits between rechecks (seconds).
 
     Returns:
@@ -90,6 +92,7 @@ def reconcile(
     _check_names("store", stores, STORES)
     if categories is not None:
         _check_names("category", categories, settings.classification.categories)
+    _check_names("category", settings.reconcile.tolerances, settings.classification.categories)
     wanted = [name for name in STORES if name == "journal" or name in stores]
     run = _Run(
         settings,
@@ -103,7 +106,7 @@ def reconcile(
         clock or SystemClock(),
         sleep,
     )
-    return run.execute(readers, progress)
+    return run.execute(readers, progress, wrap)
 
 
 def _check_names(what: str, names: Collection[str], known: Collection[str]) -> None:
@@ -142,7 +145,10 @@ class _Run:
         self._started_ms = clock.monotonic_ms()
 
     def execute(
-        self, readers: Mapping[str, StoreReader] | None, progress: Progress | None
+        self,
+        readers: Mapping[str, StoreReader] | None,
+        progress: Progress | None,
+        wrap: Callable[[str, StoreReader], StoreReader] | None,
     ) -> Reconciliation:
         names = [*self._wanted, *(["realtime"] if self._wanted == STORES else [])]
         errors: dict[str, str] = {}
@@ -150,6 +156,8 @@ class _Run:
             opened, errors = open_readers(self._settings, names)
         else:
             opened = {name: readers[name] for name in names if name in readers}
+        if wrap:
+            opened = {name: wrap(name, reader) for name, reader in opened.items()}
         errors.pop("realtime", None)  # the same file as websocket, whose error says it all
         comparison = Comparison(
             opened, size=self._options.block, exact=self._options.exact, progress=progress
@@ -190,6 +198,7 @@ class _Run:
                 skipped_realtime=sealing.skipped_realtime,
                 exact=self._options.exact,
                 tolerance=self._options.tolerance,
+                tolerances=self._options.tolerances,
             )
             wrong = self._cycle(comparison, outline, streams, sealing, plan.blocks, tally)
             result = tally.result(
@@ -230,6 +239,7 @@ class _Run:
             topics=self._settings.topics,
             exact=self._options.exact,
             tolerance=self._options.tolerance,
+            tolerances=self._options.tolerances,
             max_event_bytes=self._settings.publisher.max_event_bytes,
         )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crossfade.core.event import Event
@@ -173,7 +174,8 @@ class Evidence:
     ``rollups`` has a row per compared stream and store in ``stores``; ``sample`` are the newest
     events of the journal that were old enough to be judged. The rest is what the settings
     say: the categories and topics there are (a topic's category), the categories that must be
-    exact, the share of the others that may differ, and an event's largest content.
+    exact, the share of the others that may differ (and where it is another one), and an event's
+    largest content.
     """
 
     stores: tuple[str, ...]
@@ -184,6 +186,11 @@ class Evidence:
     exact: tuple[str, ...]
     tolerance: float
     max_event_bytes: int
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    def tolerance_of(self, category: str) -> float:
+        """The share of a category's events that may differ."""
+        return 0.0 if category in self.exact else self.tolerances.get(category, self.tolerance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,11 +332,13 @@ def conclude(
     categories: Mapping[str, CategoryCount],
     exact: Iterable[str],
     tolerance: float,
+    tolerances: Mapping[str, float] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict of a run.
 
     FAIL: a discrepancy in a category that must be ``exact``, or, in another one, more of
-    them than ``tolerance`` as a share of its expected events. ERROR: a store could not be
+    them than its tolerance (``tolerances``, else ``tolerance``) as a share of its expected events.
+    ERROR: a store could not be
     read. INCONCLUSIVE: nothing was checked, or events are late or uncovered (I7). Those alone
     never make a FAIL: nobody knows them to be lost.
     """
@@ -340,7 +349,8 @@ def conclude(
     for name, count in categories.items():
         undecided = sum(count.kinds.get(kind, 0) for kind in UNDECIDED)
         wrong = count.discrepancies - undecided
-        allowed = 0.0 if name in must_be_exact else tolerance * count.expected
+        share = 0.0 if name in must_be_exact else tolerances.get(name, tolerance)
+        allowed = share * count.expected
         if wrong > allowed:
             verdicts.append(Verdict.FAIL)
         elif undecided:

@@ -42,6 +42,7 @@ class Tally:
         skipped_realtime: int = 0,
         exact: Sequence[str],
         tolerance: float,
+        tolerances: Mapping[str, float],
     ) -> None:
         self._stores = tuple(stores)
         self._streams = {facts.stream: facts for facts in streams}
@@ -49,6 +50,7 @@ class Tally:
         self._skipped_realtime = skipped_realtime
         self._exact = tuple(exact)
         self._tolerance = tolerance
+        self._tolerances = tolerances
         self._kinds: dict[str, Counter[str]] = {store: Counter() for store in self._stores}
         self._categories: dict[str, Counter[str]] = {}
         self._named: dict[bool, list[Discrepancy]] = {True: [], False: []}
@@ -134,6 +136,7 @@ class Tally:
                 categories=categories,
                 exact=self._exact,
                 tolerance=self._tolerance,
+                tolerances=self._tolerances,
             ),
             trigger=trigger,
             full=full,

@@ -361,6 +361,17 @@ def test_other_categories_have_a_tolerance(world: World) -> None:
     assert world.reconcile(options={**options, "exact": ["system"]}).verdict is Verdict.FAIL
     world.drop("websocket", events[5])
     assert world.reconcile(options=options).verdict is Verdict.FAIL
+    looser = {**options, "tolerances": {"system": 0.002}}
+    assert world.reconcile(options=looser).verdict is Verdict.PASS
+    tighter = {**options, "tolerance": 0.5, "tolerances": {"system": 0.0}}
+    assert world.reconcile(options=tighter).verdict is Verdict.FAIL
+
+
+def test_a_tolerance_is_of_a_category_that_there_is_and_need_not_be_exact(world: World) -> None:
+    with pytest.raises(UsageError, match="unknown category sistem"):
+        world.reconcile(options={"tolerances": {"sistem": 0.1}})
+    with pytest.raises(ValueError, match="critical: in exact"):
+        world.settings(tolerances={"critical": 0.1})
 
 
 def test_critical_discrepancies_are_named_first_and_all_are_counted(world: World) -> None:

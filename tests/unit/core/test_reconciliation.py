@@ -114,6 +114,8 @@ CASES = [
     ("beyond the tolerance", 9, {}, {"debug": (1_999, {"altered": 2})}, Verdict.FAIL),
     ("of a category nobody expects", 9, {}, {"zzz": (0, {"phantom": 1})}, Verdict.FAIL),
     ("uncovered critical", 9, {}, {"critical": (9, {"uncovered": 3})}, Verdict.INCONCLUSIVE),
+    ("of its own tolerance", 9, {}, {"user_activity": (100, {"missing": 5})}, Verdict.PASS),
+    ("beyond its own", 9, {}, {"user_activity": (100, {"missing": 6})}, Verdict.FAIL),
     ("late", 9, {}, {"critical": (9, {"late": 3})}, Verdict.INCONCLUSIVE),
     ("late and lost", 9, {}, {"critical": (9, {"late": 1, "altered": 1})}, Verdict.FAIL),
     ("uncovered other", 9, {}, {"debug": (10**6, {"uncovered": 1})}, Verdict.INCONCLUSIVE),
@@ -146,6 +148,7 @@ def test_i7_verdicts(
             categories=counts,
             exact=("critical",),
             tolerance=0.001,
+            tolerances={"user_activity": 0.05},
         )
         is verdict
     )
