@@ -18,7 +18,10 @@ __all__ = ["validate"]
 
 
 @flow(name="validate", persist_result=False, validate_parameters=True)
-async def validate(full: Annotated[bool, titled("Sealed blocks as well")] = False) -> State[Any]:
+async def validate(
+    full: Annotated[bool, titled("Sealed blocks as well")] = False,
+    content: Annotated[bool, titled("Hash all content anew")] = False,
+) -> State[Any]:
     """Reconcile journal, WebSocket and Supabase, and judge the result by the suites.
 
     A FAIL while a stage is under way is a breach: the control server lowers the flags at
@@ -26,8 +29,10 @@ async def validate(full: Annotated[bool, titled("Sealed blocks as well")] = Fals
 
     Args:
         full: Compare sealed blocks as well: every event that the stores hold.
+        content: Hash everything anew in every store, trusting no seal and no column. Slow; shared
+            out among the workers of `prefect.runner`.
     """
-    result = await compare_stores("validate", full=full)
+    result = await compare_stores("validate", full=full, content=content)
     await keep_page("reconciliation", reconciliation_page(result), "Validation")
     stored = await store_result(result)
     active = await rollout()

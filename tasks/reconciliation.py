@@ -13,8 +13,9 @@ from prefect.logging import get_run_logger
 
 from crossfade.core.reconciliation import Reconciliation, SuiteResult
 from crossfade.core.verdict import Measurement
-from crossfade.reconcile import reconcile
+from crossfade.reconcile import Judge, reconcile
 from tasks.settings_source import settings
+from tasks.spreading import Spreading
 
 __all__ = ["LEGACY_STORES", "compare_stores", "preload"]
 
@@ -45,17 +46,18 @@ async def compare_stores(
     trigger: str,
     stores: tuple[str, ...] = _ALL_STORES,
     full: bool = False,
+    content: bool = False,
     measurements: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """One reconciliation's result, judged by the suites when all stores were compared.
+
+    What is hashed in bulk is shared out by the task runner of the settings (``spreading``).
 
     ``measurements`` are a stage's own, as the evidence has them. The suite ``delivery`` holds
     them together and is shown with the others; it is the evidence that decides on them.
     """
     judge = _judge if stores == _ALL_STORES else None
-    result = await asyncio.to_thread(
-        reconcile, settings(), trigger=trigger, full=full, stores=stores, judge=judge
-    )
+    result = await asyncio.to_thread(_compare, trigger, stores, full, content, judge)
     if measurements and judge:
         result = await asyncio.to_thread(_with_delivery, result, measurements)
     get_run_logger().info(
@@ -65,6 +67,21 @@ async def compare_stores(
         f"{result.discrepancy_count:,}",
     )
     return result.to_json()
+
+
+def _compare(
+    trigger: str, stores: tuple[str, ...], full: bool, content: bool, judge: Judge | None
+) -> Reconciliation:
+    with Spreading(settings()) as spreading:
+        return reconcile(
+            settings(),
+            trigger=trigger,
+            full=full,
+            content=content,
+            stores=stores,
+            judge=judge,
+            wrap=spreading.wrap,
+        )
 
 
 def _judge(result: Reconciliation) -> list[SuiteResult]:

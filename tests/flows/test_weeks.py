@@ -3,21 +3,27 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import orjson
 import psutil
 import pytest
 
+from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.control import ControlClient
+from crossfade.adapters.export import Location, export_journal
 from crossfade.errors import Refused
 from crossfade.local.prefect import BACKFILL, DEPLOYMENTS, REPORT, ROLLBACK, VALIDATE, WEEKS
 from crossfade.local.prefect_api import FINAL_STATES, Form, PrefectApi
-from tests.flows.world import FlowWorld
+from tests.flows.world import EVENTS, LOGIN, FlowWorld
+from tests.services import ROOT
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(240)]
 
@@ -260,3 +266,44 @@ async def test_a_crashed_run_is_replaced_and_a_request_takes_it_back(
     assert (await api.wait(week, WAIT_S))["state_type"] == "CANCELLED"
     assert (await reach(control, "rolled_back"))["reason"] == "just to be sure"
     assert "just to be sure" in (await api.artifacts("rollback"))[0]["data"]
+
+
+def test_a_scrub_of_everything_is_shared_out_by_the_task_runner(
+    world: FlowWorld, tmp_path: Path
+) -> None:
+    """Both stores that workers reach by URL, on threads and on a local Dask cluster."""
+    export_journal(
+        Path(world.settings.journal.path),
+        Location(str(tmp_path / "journals")),
+        segment_events=50,
+        block=8,
+        clock=SystemClock(),
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.flows.spread_child"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "CROSSFADE_SETTINGS": str(world.settings_file),
+            "CROSSFADE_RECONCILE__BLOCK": "8",
+            "CROSSFADE_RECONCILE__JOURNALS": str(tmp_path / "journals"),
+            "CROSSFADE_RECONCILE__STATE": str(tmp_path / "seals.db"),
+            "PREFECT_API_URL": world.api_url,
+            "PREFECT_API_AUTH_STRING": LOGIN,
+            "PREFECT_HOME": str(tmp_path),
+        },
+        capture_output=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    for result, future in zip(
+        orjson.loads(done.stdout), ("PrefectConcurrentFuture", "PrefectDaskFuture"), strict=True
+    ):
+        assert (result["verdict"], result["checked_events"]) == ("pass", EVENTS), result
+        # 15 blocks, 4 to a share.
+        assert result["shares"] == [
+            [store, future, "Completed"] for store in ("journal", "supabase") for _ in range(4)
+        ]
+        assert result["flow_runs"] == 1
+    assert done.stderr.count(b"Creating a new Dask cluster") == 1
