@@ -351,7 +351,7 @@ export class Subscriber {
     const standing = (name: TransportName, state: TransportState) => ({
       state,
       headAgeMs: this.#heardMs[name] === null ? null : Date.now() - this.#heardMs[name],
-      partitions: this.#switch.served(name),
+      serving: this.#switch.serving(name),
     });
     const standings = {
       continuity: this.continuity(),

@@ -273,6 +273,7 @@ export class Switch {
     random: number,
     facts: SwitchFact[],
   ): void {
+    if (this.#flags?.decommissioned) return; // WebSocket is switched off: nothing to fall back to.
     const topics = new Map<string, Route[]>();
     for (const route of this.#routes.values()) {
       if (route.side !== "realtime") continue;

@@ -8,6 +8,9 @@ import type { TransportName, TransportState } from "./transport.js";
 const GROWTH = Math.log(1.05);
 const LEAST_MS = 0.01;
 
+/** With more topics than this a report does not tell its partitions one by one, as in Python. */
+const MOST_TOPICS = 200;
+
 /** A difference of clocks below this is taken for the network's time, not for a wrong clock. */
 const SKEW_MS = 250;
 /** Heads over which the smallest difference is kept. */
@@ -44,7 +47,8 @@ interface Window {
 export interface TransportStanding {
   readonly state: TransportState;
   readonly headAgeMs: number | null;
-  readonly partitions: number;
+  /** The partitions that are listened to on it, by topic. */
+  readonly serving: ReadonlyMap<string, ReadonlySet<number>>;
 }
 
 /** Figures of a report that are not counted here. */
@@ -159,10 +163,22 @@ export class Telemetry {
       duplicates: Math.max(0, received - delivered),
       reconnects: Math.max(0, again),
       head_age_ms: standing.headAgeMs,
-      partitions: standing.partitions,
+      partitions: [...standing.serving.values()].reduce((all, some) => all + some.size, 0),
+      serving: bitsOf(standing.serving),
       latency_ms: { counts: Object.fromEntries(latency) },
     };
   }
+}
+
+/** By topic a hexadecimal number whose bit n is partition n; nothing where that is too much. */
+function bitsOf(serving: TransportStanding["serving"]): Record<string, string> {
+  if (serving.size > MOST_TOPICS) return {};
+  return Object.fromEntries(
+    [...serving].map(([topic, numbers]) => {
+      const bits = [...numbers].reduce((all, number) => all | (1n << BigInt(number)), 0n);
+      return [topic, bits.toString(16)];
+    }),
+  );
 }
 
 function empty(): Window {

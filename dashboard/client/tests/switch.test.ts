@@ -128,6 +128,16 @@ describe("the switch", () => {
     expect(step(moving, sequencer, 300)).toMatchObject([{ kind: "fell_back" }]);
   });
 
+  test("after the decommission nothing falls back: WebSocket is switched off", () => {
+    const { moving, sequencer } = onRealtime();
+    moving.flags({ ...flagsAt(2, 0), decommissioned: true }, 300, 0);
+    expect(step(moving, sequencer, 10 * pace.deafMs)).toEqual([]);
+    for (let attempt = 0; attempt < pace.connectFailures; attempt++) moving.failed("realtime");
+    expect(step(moving, sequencer, 10 * pace.deafMs + 1)).toEqual([]);
+    expect(moving.served("realtime")).toBe(4);
+    expect(moving.wanted("websocket").size).toBe(0);
+  });
+
   test("a join ends the row of failures", () => {
     const { moving, sequencer } = onRealtime();
     moving.failed("realtime");

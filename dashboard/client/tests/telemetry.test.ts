@@ -2,13 +2,15 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { ClockSkew, type Standings, Telemetry } from "../src/telemetry.js";
 import { IDLE } from "../src/transport.js";
-import { eventAt, headAt, streamOfPartition } from "./world.js";
+import { eventAt, headAt, streamOfPartition, TOPIC } from "./world.js";
 
 const one = streamOfPartition(0);
 const NOW_MS = 1_800_000_000_000;
 
 interface Window {
   delivered: number;
+  partitions: number;
+  serving: Record<string, string>;
   latency_ms: { counts: Record<string, number> };
 }
 interface Report {
@@ -20,8 +22,8 @@ interface Report {
 const standings: Standings = {
   continuity: [],
   transports: {
-    websocket: { state: IDLE, headAgeMs: null, partitions: 1 },
-    realtime: { state: IDLE, headAgeMs: null, partitions: 0 },
+    websocket: { state: IDLE, headAgeMs: null, serving: new Map([[TOPIC, new Set([0, 5, 64])]]) },
+    realtime: { state: IDLE, headAgeMs: null, serving: new Map() },
   },
   flagVersion: 1,
   switchFailed: 0,
@@ -81,6 +83,20 @@ describe("the clock's skew", () => {
 });
 
 describe("a page's report", () => {
+  test("tells which partitions it listens to where, as the other subscribers do", () => {
+    const { transports } = new Telemetry("page", 0).report(standings, 1) as Report;
+    expect(transports["websocket"]?.partitions).toBe(3);
+    expect(transports["websocket"]?.serving).toEqual({ [TOPIC]: "10000000000000021" });
+    expect(transports["realtime"]).toMatchObject({ partitions: 0, serving: {} });
+  });
+
+  test("tells no partitions where that would be too much", () => {
+    const many = new Map(Array.from({ length: 201 }, (_, number) => [`${TOPIC}${number}`, new Set([1])]));
+    const crowded = { ...standings.transports, realtime: { state: IDLE, headAgeMs: null, serving: many } };
+    const { transports } = new Telemetry("page", 0).report({ ...standings, transports: crowded }, 1) as Report;
+    expect(transports["realtime"]).toMatchObject({ partitions: 201, serving: {} });
+  });
+
   test("tells that it is a page's", () => {
     expect((new Telemetry("page", 0).report(standings, 1) as Report).role).toBe("page");
   });
