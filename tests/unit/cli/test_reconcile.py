@@ -1,5 +1,8 @@
 """The command: exit statuses, what it prints, and what it does not import."""
 
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -271,3 +274,46 @@ def test_the_status_of_every_verdict() -> None:
     assert status(Verdict.PASS) == 0
     assert status(Verdict.PASS, 1) == status(Verdict.FAIL, 1) == 1
     assert status(Verdict.INCONCLUSIVE, 1) == status(Verdict.ERROR) == 2
+
+
+def in_a_terminal(folder: Path, *arguments: str) -> tuple[int, bytes, bytes]:
+    """Run the command with standard error as a terminal; status, standard output and the terminal's
+    text."""
+    control, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crossfade.cli", "reconcile", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(terminal)
+    shown = b""
+    # The terminal ends (EIO) with the last process that holds it.
+    with contextlib.suppress(OSError):
+        while read := os.read(control, 4_096):
+            shown += read
+    output, _ = process.communicate(timeout=50)
+    os.close(control)
+    return process.returncode, output, shown
+
+
+def test_a_bar_is_shown_in_a_terminal_and_nowhere_else(world: World) -> None:
+    world.fill(LOST, 200, routed=False)
+    options = ("--store", "websocket", "--full")
+    status, output, shown = in_a_terminal(world.folder, *options)
+    assert status == 0, shown
+    assert "comparing blocks" in shown.decode()
+    assert "25/25" in shown.decode()
+    assert b"comparing" not in output
+    assert b"PASS: 200 events in 25 blocks" in output
+    status, output, shown = in_a_terminal(world.folder, *options, "--json")
+    assert (status, shown) == (0, b"")
+    assert orjson.loads(output)["verdict"] == "pass"
+    plain = subprocess.run(
+        [sys.executable, "-m", "crossfade.cli", "reconcile", *options],
+        cwd=world.folder,
+        capture_output=True,
+        check=False,
+    )
+    assert (plain.returncode, plain.stderr) == (0, b"")
