@@ -36,10 +36,10 @@ __all__ = [
     "Launch",
     "database",
     "deploy",
+    "make_temporary",
     "prefect_file",
     "seed_file",
     "server",
-    "temporary",
     "warm_socket",
     "week_deployment",
     "worker",
@@ -223,7 +223,7 @@ async def deploy(
         **_environment(home, section.api_url, section.auth.get_secret_value(), inherited),
         **_settings_variable(settings_file),
     }
-    temporary(home).mkdir(exist_ok=True)
+    make_temporary(home)
     opened = tempfile.TemporaryFile() if log is None else log.open("a+b")  # noqa: SIM115
     with opened as output:
         process = await asyncio.create_subprocess_exec(
@@ -249,8 +249,13 @@ async def deploy(
             raise StackError(f"Prefect: the deployments were not made{fault}: {last}")
 
 
-def temporary(home: Path) -> Path:
-    """Where Prefect's processes keep their temporary files; made by whoever uses it first."""
+def make_temporary(home: Path) -> None:
+    """Make the folder of Prefect's temporary files: whoever comes first does."""
+    home.mkdir(mode=0o700, exist_ok=True)
+    _temporary(home).mkdir(exist_ok=True)
+
+
+def _temporary(home: Path) -> Path:
     return home.resolve() / "tmp"
 
 
@@ -313,7 +318,7 @@ def _environment(
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(home.resolve()),
         # What a killed worker or deployment leaves behind is in the stack's own folder.
-        "TMPDIR": str(temporary(home)),
+        "TMPDIR": str(_temporary(home)),
         "PREFECT_API_URL": api_url,
         **({"PREFECT_API_AUTH_STRING": auth} if auth else {}),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",

@@ -21,7 +21,7 @@ import psutil
 import structlog
 
 from crossfade.errors import PrefectUnavailable, Refused
-from crossfade.local.prefect import FLOW_MODULES, temporary
+from crossfade.local.prefect import FLOW_MODULES, make_temporary
 from crossfade.local.prefect_api import PrefectApi
 
 __all__ = ["main", "recover"]
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--warm", type=Path, help="the socket of a warm process to start as well")
     options = parser.parse_args()
-    temporary(Path(os.environ["PREFECT_HOME"])).mkdir(exist_ok=True)
+    make_temporary(Path(os.environ["PREFECT_HOME"]))
     if options.warm is not None:
         _start_warm_process(options.warm)
     asyncio.run(

@@ -95,6 +95,9 @@ class ReconcileSettings(Section):
     websocket_since: AwareDatetime | None = Field(
         None, description="the tap joined an older journal then: expect nothing earlier of it"
     )
+    docs: Path | None = Field(
+        None, description="folder for Great Expectations' pages of what the suites said"
+    )
     every_s: float = Field(300.0, gt=0, description="schedule of the validate deployment")
     state: Path = Path("crossfade-reconcile.db")
     journals: str = Field(
@@ -148,5 +151,5 @@ class StackSettings(Section):
     hub_port: int = Field(0, ge=0, le=65_535)
     control_port: int = Field(0, ge=0, le=65_535)
     prefect_port: int = Field(0, ge=0, le=65_535)
-    start_timeout_s: float = Field(120.0, gt=0)
+    start_timeout_s: float = Field(180.0, gt=0)
     jwt_secret: SecretStr = SecretStr("")

@@ -44,6 +44,16 @@ def test_server(tmp_path: Path) -> None:
         assert name not in environment
 
 
+def test_temporary_files_are_in_the_home_whoever_comes_first(tmp_path: Path) -> None:
+    home = tmp_path / "prefect"
+    for _ in range(2):
+        prefect.make_temporary(home)
+    _, environment = prefect.worker(home, NOWHERE, tmp_path / "c.toml", inherited=INHERITED)
+    assert Path(environment["TMPDIR"]).is_dir()
+    assert Path(environment["TMPDIR"]).parent == home
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
 def test_the_login_is_in_environments_and_in_no_command_line(tmp_path: Path) -> None:
     login = LOCKED.auth.get_secret_value()
     server = prefect.server(tmp_path, 4201, LOCKED, inherited=INHERITED)
