@@ -102,3 +102,10 @@ def test_order_is_judged_up_to_what_follows() -> None:
     assert held.disordered(6) == [2]
     assert sorted(held.disordered(1)) == [1, 2, 3]
     assert Columns().disordered(1) == []
+
+
+def test_columns_are_put_in_order_whatever_order_sqlite_read_them_in() -> None:
+    held = Columns((2, 1, 2), (20, 10, 21), (30, 11, 31), (9, 5, 3))
+    assert held.in_order == Columns((1, 2, 2), (10, 21, 20), (11, 31, 30), (5, 3, 9))
+    assert held.in_order.first_deliveries == Columns((1, 2), (10, 21), (11, 31), (5, 3))
+    assert held._replace(arrivals=()).in_order.hashes == (10, 20, 21)
