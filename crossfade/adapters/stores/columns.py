@@ -58,7 +58,7 @@ class Columns(NamedTuple):
             return self
         keys = zip(self.sequences, self.arrivals or self.sequences, strict=True)
         order = [at for _, at in sorted(zip(keys, range(len(self.sequences)), strict=True))]
-        return Columns(*([column[at] for at in order] if column else () for column in self))
+        return Columns(*(tuple(column[at] for at in order) if column else () for column in self))
 
     @property
     def first_deliveries(self) -> "Columns":
@@ -68,7 +68,7 @@ class Columns(NamedTuple):
         kept = [
             at for at, one in enumerate(self.sequences) if not at or one != self.sequences[at - 1]
         ]
-        return Columns(*([column[at] for at in kept] if column else () for column in self))
+        return Columns(*(tuple(column[at] for at in kept) if column else () for column in self))
 
     def disordered(self, later: int | None) -> list[int]:
         """The sequences delivered after a later one; of first deliveries.
