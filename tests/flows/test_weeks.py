@@ -20,7 +20,15 @@ from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.control import ControlClient
 from crossfade.adapters.export import Location, export_journal
 from crossfade.errors import Refused
-from crossfade.local.prefect import BACKFILL, DEPLOYMENTS, REPORT, ROLLBACK, VALIDATE, WEEKS
+from crossfade.local.prefect import (
+    BACKFILL,
+    DEPLOYMENTS,
+    REPAIR,
+    REPORT,
+    ROLLBACK,
+    VALIDATE,
+    WEEKS,
+)
 from crossfade.local.prefect_api import FINAL_STATES, Form, PrefectApi
 from tests.flows.world import EVENTS, LOGIN, FlowWorld
 from tests.services import ROOT
@@ -249,13 +257,14 @@ async def test_a_crashed_run_is_replaced_and_a_request_takes_it_back(
     assert (await api.wait(crashed, WAIT_S))["state_type"] == "CRASHED"
     rollout.cast.follow = True
     # The validation looks after crashed weeks; a second one that is due meanwhile is dropped.
-    runs = [await api.run(name) for name in (VALIDATE, VALIDATE, BACKFILL, REPORT)]
-    first, second, backfill, report = [await api.wait(run, WAIT_S) for run in runs]
+    runs = [await api.run(name) for name in (VALIDATE, VALIDATE, BACKFILL, REPAIR, REPORT)]
+    first, second, backfill, repair, report = [await api.wait(run, WAIT_S) for run in runs]
     assert {first["state_type"], second["state_type"]} == {"COMPLETED", "CANCELLED"}
     kept = first if first["state_type"] == "COMPLETED" else second
     assert kept["state"]["message"].startswith("pass: 120 events checked, 0 discrepancies; ")
     assert "in place of a run that had crashed" in kept["state"]["message"]
     assert backfill["state"]["message"] == "0 events copied; afterwards: pass"
+    assert repair["state"]["message"] == "the last reconciliation found nothing to repair"
     assert "0 of 3 weeks approved" in report["state"]["message"]
     week = await run_of(api, WEEKS[0], {crashed})
     await form_of(api, week)
