@@ -33,7 +33,7 @@ ifeq ($(ARGS),)
 	@if scripts/need-chromium; then $(MAKE) --no-print-directory bench-browser; fi
 endif
 
-bench-reconcile: $(STAMP) ## the reconciliation beside its rivals (ARGS="--events 1000000 --rounds 3 --json")
+bench-reconcile: $(STAMP) ## the reconciliation beside its rivals (ARGS="--events 1000000 --rounds 3 --write")
 	@$(BIN)/python -c 'import reladiff, duckdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt duckdb psycopg2-binary reladiff
 	@$(BIN)/python -m benchmarks.reconcile $(ARGS)
 

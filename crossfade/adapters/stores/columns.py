@@ -1,7 +1,7 @@
 """Content of rows in SQLite files, hashed many rows at a time and without making events of them.
 
 SQLite joins a piece's rows into one text of what their hashes are over, so that Python only cuts
-and hashes: a third of the work of reading rows, most of it outside the interpreter's lock.
+and hashes: half the work of reading rows, or less, most of it outside the interpreter's lock.
 """
 
 import hashlib
