@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from typing import Any
 
 # Its documented switch; versions before 1.20 send usage statistics unless told not to.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
@@ -13,10 +14,12 @@ with warnings.catch_warnings():
     from great_expectations.core.batch import Batch
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.row_conditions import Column
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
 
 import pandas as pd
 
-__all__ = ["Column", "batch_of", "gx", "gxe"]
+__all__ = ["Column", "batch_of", "gx", "gxe", "page_of"]
 
 
 def batch_of(frame: pd.DataFrame) -> Batch:
@@ -28,3 +31,11 @@ def batch_of(frame: pd.DataFrame) -> Batch:
     asset = source.add_dataframe_asset("frame")
     definition = asset.add_batch_definition_whole_dataframe("whole")
     return definition.get_batch({"dataframe": frame})
+
+
+def page_of(result: Any) -> str:
+    """The page of a suite's result; its links to a site around it lead to the list beside it."""
+    page: str = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
+    return page.replace("../../../../index.html", "index.html").replace(
+        "../../../../expectations/", "index.html#"
+    )

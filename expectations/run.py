@@ -4,6 +4,7 @@ import importlib
 import logging
 import pkgutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 import expectations
 from crossfade.core.reconciliation import Reconciliation, SuiteResult
 from crossfade.core.verdict import Measurement, Verdict, worst
+from expectations.docs import write_pages
 from expectations.engine import batch_of, gx, gxe
 from expectations.rule import Material, Rule
 
@@ -42,6 +44,7 @@ def validate(
     *,
     measurements: Iterable[Measurement] | None = None,
     suites: Sequence[str] | None = None,
+    docs: Path | None = None,
 ) -> list[SuiteResult]:
     """Judge a reconciliation, and a stage's measurements if they are given.
 
@@ -51,6 +54,7 @@ def validate(
 
     Args:
         suites: names; None for all that apply.
+        docs: a folder for Great Expectations' pages of the results (``docs.write_pages``).
 
     Raises:
         ValueError: a suite that does not exist.
@@ -62,8 +66,15 @@ def validate(
     if unknown:
         raise ValueError(f"no such suite: {', '.join(sorted(unknown))}")
     chosen = modules if suites is None else {name: modules[name] for name in suites}
-    results = [_judge(module, material) for module in chosen.values()]
-    return [result for result in results if result is not None]
+    shown: dict[str, Any] = {}
+    results = [_judge(module, material, shown) for module in chosen.values()]
+    found = [result for result in results if result is not None]
+    if docs is not None and shown:
+        try:
+            write_pages(docs, reconciliation.at_us, shown, worst(one.verdict for one in found))
+        except OSError:
+            _log.warning("the suites' pages could not be written to %s", docs, exc_info=True)
+    return found
 
 
 def _suites() -> list[ModuleType]:
@@ -72,7 +83,7 @@ def _suites() -> list[ModuleType]:
     return [module for module in modules if hasattr(module, "SUITE")]
 
 
-def _judge(module: ModuleType, material: Material) -> SuiteResult | None:
+def _judge(module: ModuleType, material: Material, shown: dict[str, Any]) -> SuiteResult | None:
     name = str(module.SUITE)
     try:
         frame = module.frame(material)
@@ -89,15 +100,16 @@ def _judge(module: ModuleType, material: Material) -> SuiteResult | None:
                 expectations=len(rules),
                 failed=("nothing to judge: the table is empty",),
             )
-        return _result(name, rules, _run(frame, rules))
+        shown[name] = results = _run(frame, rules)
+        return _result(name, rules, results)
     except Exception as error:  # noqa: BLE001 - a suite is a user's code; whatever breaks is ERROR
         _log.warning("suite %s broke", name, exc_info=True)
         text = f"the suite itself broke: {type(error).__name__}: {error}"
         return SuiteResult(suite=name, verdict=Verdict.ERROR, expectations=0, failed=(text,))
 
 
-def _run(frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[str, Any]:
-    """Great Expectations' result of each rule, by the rule's name."""
+def _run(frame: pd.DataFrame, rules: Sequence[Rule]) -> Any:
+    """Great Expectations' result of the rules."""
     for rule in rules:
         rule.expectation.meta = {"rule": rule.name}
         rule.expectation.notes = rule.reason
@@ -105,11 +117,11 @@ def _run(frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[str, Any]:
     with _one_at_a_time:
         batch = batch_of(frame)
         suite = gx.ExpectationSuite(name="rules", expectations=[rule.expectation for rule in rules])
-        results = batch.validate(suite, result_format="SUMMARY").results
-    return {result.expectation_config.meta["rule"]: result for result in results}
+        return batch.validate(suite, result_format="SUMMARY")
 
 
-def _result(name: str, rules: Sequence[Rule], results: dict[str, Any]) -> SuiteResult:
+def _result(name: str, rules: Sequence[Rule], answer: Any) -> SuiteResult:
+    results = {one.expectation_config.meta["rule"]: one for one in answer.results}
     verdicts = [Verdict.PASS]
     failed = []
     for rule in rules:

@@ -10,7 +10,7 @@ from tasks.control_plane import rollout, store_result
 from tasks.outcomes import validated
 from tasks.pages import reconciliation_page
 from tasks.parameters import titled
-from tasks.reconciliation import compare_stores
+from tasks.reconciliation import compare_stores, docs_of
 from tasks.runs import end_stale_forms, keep_going
 from tasks.validation import report_breach
 
@@ -33,7 +33,8 @@ async def validate(
             out among the workers of `prefect.runner`.
     """
     result = await compare_stores("validate", full=full, content=content)
-    await keep_page("reconciliation", reconciliation_page(result), "Validation")
+    page = reconciliation_page(result, docs_of(result))
+    await keep_page("reconciliation", page, "Validation")
     stored = await store_result(result)
     active = await rollout()
     await report_breach(result, stored, active)

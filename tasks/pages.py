@@ -126,8 +126,8 @@ def checks_page(checks: Iterable[Mapping[str, Any]], stage: str) -> str:
     return f"## Preflight of {stage}\n\n{measurement_table(checks)}\n"
 
 
-def reconciliation_page(result: Mapping[str, Any]) -> str:
-    """A reconciliation's result (docs/protocol.md, section 8)."""
+def reconciliation_page(result: Mapping[str, Any], docs: str = "") -> str:
+    """A reconciliation's result (docs/protocol.md, section 8); ``docs`` is the suites' own page."""
     blocks = result.get("blocks", {})
     stores = result.get("stores", {})
     rare = [one for one in _RARE_FIGURES if any(count.get(one) for count in stores.values())]
@@ -155,6 +155,8 @@ def reconciliation_page(result: Mapping[str, Any]) -> str:
             lines.append(
                 f"| {cell(suite['suite'])} | {verdict} | {suite['expectations']} | {failed} |"
             )
+    if docs:
+        lines += ["", f"Great Expectations' pages of the suites: `{cell(docs)}`."]
     for gap in result.get("gaps", ()):
         who = f"{cell(gap['by'])}: {cell(gap['reason'])}"
         lines += ["", f"Not seen by the tap, accepted by {who} (`{cell(gap['range'])}`)."]

@@ -5,6 +5,7 @@ import importlib
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -14,10 +15,10 @@ from prefect.logging import get_run_logger
 from crossfade.core.reconciliation import Reconciliation, SuiteResult
 from crossfade.core.verdict import Measurement
 from crossfade.reconcile import Judge, reconcile
-from tasks.settings_source import settings
+from tasks.settings_source import settings, settings_folder
 from tasks.spreading import Spreading
 
-__all__ = ["LEGACY_STORES", "compare_stores", "preload"]
+__all__ = ["LEGACY_STORES", "compare_stores", "docs_of", "preload"]
 
 LEGACY_STORES = ("journal", "websocket")
 """What a rollback compares: Supabase may be what broke."""
@@ -85,8 +86,22 @@ def _compare(
 
 
 def _judge(result: Reconciliation) -> list[SuiteResult]:
-    found: list[SuiteResult] = _import_expectations().validate(result)
+    found: list[SuiteResult] = _import_expectations().validate(result, docs=_docs())
     return found
+
+
+def docs_of(result: dict[str, Any]) -> str:
+    """Where the suites' own pages of a result are; "" where none are kept."""
+    docs = _docs()
+    if docs is None:
+        return ""
+    index: Path = _import_expectations().pages_folder(docs, int(result["at_us"])) / "index.html"
+    return str(index) if index.is_file() else ""
+
+
+def _docs() -> Path | None:
+    docs = settings().reconcile.docs
+    return None if docs is None else settings_folder() / docs
 
 
 def _with_delivery(

@@ -363,3 +363,35 @@ def test_a_gate_shows_the_delivery_suite_and_leaves_its_decision_to_the_evidence
     assert [suite.suite for suite in shown.suites] == ["contents", "counts", "shape", "delivery"]
     assert shown.suites[-1].verdict is (Verdict.FAIL if spoiled else Verdict.PASS)
     assert shown.verdict is judged.verdict is Verdict.PASS
+
+
+def test_the_suites_own_pages_are_kept_for_the_newest_runs(
+    expectations: ModuleType,
+    result: Reconciliation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    docs = importlib.import_module("expectations.docs")
+    monkeypatch.setattr(docs, "RUNS_KEPT", 2)
+    for later in range(3):
+        run = replace(result, at_us=result.at_us + later)
+        found = expectations.validate(run, suites=["contents"], docs=tmp_path)
+    kept = sorted(one.name for one in tmp_path.iterdir())
+    assert kept == [docs.pages_folder(tmp_path, result.at_us + later).name for later in (1, 2)]
+    folder = expectations.pages_folder(tmp_path, result.at_us + 2)
+    listed = (folder / "index.html").read_text(encoding="utf-8")
+    for suite in found:
+        held = f"{suite.expectations - len(suite.failed)} of {suite.expectations} expectations hold"
+        assert f'<a href="{suite.suite}.html">{suite.suite}</a>: {held}' in listed
+    page = (folder / "contents.html").read_text(encoding="utf-8")
+    assert "tolerance" in page
+    assert 'href="index.html"' in page
+    assert "../" not in page.replace("../../../static", "")
+
+
+def test_pages_that_can_not_be_written_decide_nothing(
+    expectations: ModuleType, result: Reconciliation, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    found = expectations.validate(result, suites=["contents"], docs=tmp_path / "file")
+    assert {one.verdict for one in found} == {Verdict.PASS}
