@@ -1,6 +1,6 @@
 """``GET /metrics``: the server's view in Prometheus' text format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,6 +17,12 @@ from crossfade.core.verdict import Verdict
 __all__ = ["metrics_text"]
 
 Family = GaugeMetricFamily | CounterMetricFamily
+
+_USAGE: Mapping[str, tuple[str, str, type[CounterMetricFamily | GaugeMetricFamily]]] = {
+    "cpu_s": ("process_cpu_seconds", "Processor time", CounterMetricFamily),
+    "rss_bytes": ("process_resident_bytes", "Memory", GaugeMetricFamily),
+    "fds": ("process_open_fds", "Open files", GaugeMetricFamily),
+}
 
 
 def metrics_text(service: ControlService) -> bytes:
@@ -110,6 +116,7 @@ class _ServiceCollector(Collector):
             opened.add_metric([name], float(state["breaker"] in ("open", "forced_open")))
         yield from (owed, oldest, opened)
         yield from self._usage(live)
+        yield self._resources(live)
 
     def _usage(self, live: list[Instance]) -> Iterator[Family]:
         """Every part's process: those that report, and this server's own."""
@@ -119,16 +126,29 @@ class _ServiceCollector(Collector):
             if "cpu_s" in one.report.resources
         }
         parts["control", "control"] = process_usage()
-        for key, name, text, kind in (
-            ("cpu_s", "process_cpu_seconds", "Processor time", CounterMetricFamily),
-            ("rss_bytes", "process_resident_bytes", "Memory", GaugeMetricFamily),
-            ("fds", "process_open_fds", "Open files", GaugeMetricFamily),
-        ):
+        for key, (name, text, kind) in _USAGE.items():
             family = kind(f"crossfade_{name}", text, labels=["role", "instance"])
             for labels, resources in parts.items():
                 if key in resources:
                     family.add_metric(labels, resources[key])
             yield family
+
+    def _resources(self, live: list[Instance]) -> Family:
+        """What else each part tells of itself: its queues and buffers.
+
+        Pages are left out: they come and go by the thousand, and each would be a series.
+        """
+        family = GaugeMetricFamily(
+            "crossfade_resource",
+            "A figure that an instance reports of itself (docs/protocol.md, section 6)",
+            labels=["role", "instance", "name"],
+        )
+        parts = [one for one in live if one.report.role is not Role.PAGE]
+        for one in parts[:MAX_LISTED]:
+            for name, value in one.report.resources.items():
+                if name not in _USAGE:
+                    family.add_metric([one.report.role.value, one.report.instance, name], value)
+        return family
 
     def _counters(self) -> Iterator[Family]:
         service = self._service

@@ -410,11 +410,16 @@ async def test_metrics_and_page(running: Running) -> None:
             "crossfade_incident_open 1.0",
         ):
             assert line in text.splitlines(), line
-        await client.report(publisher_report(99, resources={"cpu_s": 2.5, "fds": 7.0}))
+        await client.report(publisher_report(99, resources={"cpu_s": 2.5, "fds": 7.0, "queue": 3.0}))
+        page = {"role": Role.PAGE, "resources": {"queue": 9.0}}
+        await client.report(reader_report(99, "tab", **page))
         text = (await http.get("/metrics")).text
         labels = 'instance="app-1",role="publisher"'
         assert f"crossfade_process_cpu_seconds_total{{{labels}}} 2.5" in text
         assert f"crossfade_process_open_fds{{{labels}}} 7.0" in text
+        queue = 'crossfade_resource{instance="app-1",name="queue",role="publisher"} 3.0'
+        told = [line for line in text.splitlines() if line.startswith("crossfade_resource{")]
+        assert told == [queue], "no page, and nothing twice"
         assert 'crossfade_process_resident_bytes{instance="control",role="control"}' in text
         page = (await http.get("/plain")).text
         assert "rolling_back" in page
