@@ -410,9 +410,11 @@ async def test_metrics_and_page(running: Running) -> None:
             "crossfade_incident_open 1.0",
         ):
             assert line in text.splitlines(), line
-        await client.report(publisher_report(99, resources={"cpu_s": 2.5, "fds": 7.0, "queue": 3.0}))
-        page = {"role": Role.PAGE, "resources": {"queue": 9.0}}
-        await client.report(reader_report(99, "tab", **page))
+        await client.report(
+            publisher_report(99, resources={"cpu_s": 2.5, "fds": 7.0, "queue": 3.0})
+        )
+        tab = {"role": Role.PAGE, "resources": {"queue": 9.0}}
+        await client.report(reader_report(99, "tab", **tab))
         text = (await http.get("/metrics")).text
         labels = 'instance="app-1",role="publisher"'
         assert f"crossfade_process_cpu_seconds_total{{{labels}}} 2.5" in text
