@@ -82,7 +82,7 @@ def up(
                 "hub_port": hub_port,
                 "control_port": control_port,
                 "prefect_port": prefect_port,
-            }
+            },
         },
     )
     raise typer.Exit(run_interruptibly(_run_stack(base, frozenset(without or ()), Console())))

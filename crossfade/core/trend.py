@@ -113,10 +113,7 @@ def _parts(windows: list[Window]) -> list[Window]:
 
 
 def _p95(parts: Sequence[Window], transport: str) -> tuple[tuple[int, float | None], ...]:
-    return tuple(
-        (part.to_us, quantile(part.deliveries(transport).latency, 0.95))
-        for part in parts
-    )
+    return tuple((part.to_us, quantile(part.deliveries(transport).latency, 0.95)) for part in parts)
 
 
 def _panel(trend: Trend, top: int, color: str) -> list[str]:
