@@ -1,11 +1,17 @@
 """A form's key binds an answer to what its person saw."""
 
+import logging
 import math
 import time
+from typing import Any
 
 import pytest
 
-from tasks.approval import ApprovalForm, FormKey, _comment, _seconds_left
+from crossfade.core.rollout.decide import Action
+from crossfade.errors import ControlDenied
+from tasks import approval
+from tasks.approval import Answer, ApprovalForm, FormKey, _comment, _seconds_left
+from tasks.control_plane import Step
 
 
 def test_round_trip() -> None:
@@ -41,3 +47,19 @@ def test_expiry_is_the_servers_deadline() -> None:
     assert _seconds_left({"deadline_us": round((time.time() + 90) * 1e6)}) in (89, 90)
     assert _seconds_left({"deadline_us": 1}) == 1
     assert _seconds_left({"deadline_us": None}) == math.ceil(3 * 86_400)
+
+
+async def test_a_token_that_may_not_approve_shows_the_form_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker's own token decides (docs/guides/prefect.md): the person is told, not the log."""
+
+    async def denied(verb: str, *_: Any, **__: Any) -> None:
+        raise ControlDenied(f"{verb}: this needs the approver's token")
+
+    monkeypatch.setattr(approval, "command", denied)
+    monkeypatch.setattr(approval, "get_run_logger", logging.getLogger)
+    step = Step(Action.ASK_APPROVAL, "", 0.0, {"stage": 0, "attempt": 1}, {})
+    form = ApprovalForm(decision="approve", approver="Ada")
+    note = await approval.settle(step, Answer(FormKey(1, 1, "ab12"), form))
+    assert note == "approve: this needs the approver's token"
