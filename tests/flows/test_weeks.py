@@ -208,6 +208,7 @@ async def test_a_breach_takes_back_a_waiting_week_by_itself(
     assert rolled_back["phase"] == "rolled_back"
     incident = (await control.incidents())[0]
     assert incident["figures"]["missing"] == 0
+    assert os.path.isfile(incident["figures"]["bundle"].partition(":")[2])  # noqa: ASYNC240, PTH113
     story = (await api.artifacts("incident"))[0]["data"]
     assert f"# Incident {incident['id']}" in story
     assert "monitor: breach" in story
