@@ -4,8 +4,8 @@ What `tests/flows` shows by the calls that these pages make is shown once throug
 """
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -22,14 +22,13 @@ T = TypeVar("T")
 WAIT_S = 120.0
 
 
+_BESIDE = ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside-playwright")
+"""One thread for all of it: what SQLite opened in it is closed in it."""
+
+
 def apart(work: Callable[[], T]) -> T:
-    """Run in a thread of its own: Playwright's loop runs in the test's."""
-    found: list[T] = []
-    thread = threading.Thread(target=lambda: found.append(work()))
-    thread.start()
-    thread.join()
-    assert found, "see the thread's own traceback"
-    return found[0]
+    """Run beside the test's own thread, in which Playwright's loop runs."""
+    return _BESIDE.submit(work).result()
 
 
 def call(work: Coroutine[Any, Any, T]) -> T:
@@ -42,7 +41,7 @@ def world(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     manager = FlowWorld.running(folder, project, folder / "seeds")
     running = apart(manager.__enter__)
     yield running
-    apart(lambda: manager.__exit__(None, None, None) or True)
+    apart(lambda: manager.__exit__(None, None, None))
 
 
 class Person:
@@ -96,7 +95,7 @@ class Person:
 
 @pytest.fixture
 def person(browser: "Browser", world: FlowWorld) -> Iterator[Person]:
-    apart(lambda: world.fresh_rollout() or True)
+    apart(world.fresh_rollout)
     # A context is a browser of its own: no cookies, no storage, nobody is logged in.
     context = browser.new_context(viewport={"width": 1_300, "height": 1_000})
     context.set_default_timeout(WAIT_S * 1e3)
