@@ -227,13 +227,21 @@ class Switch:
     ) -> None:
         to = route.target
         known = progress(*route.place)
-        if not known and _covers(self._joined[to], route):
+        if not known and _covers(self._joined[to], route) and self._is_led(route, progress):
             # No stream, so there is no head that could be delivered.
             route.proven = True
         if route.proven and route.snapshot is None:
             route.snapshot = {one.stream: one.head for one in known}
         snapshot = route.snapshot
-        if snapshot is not None and all(one.next > snapshot.get(one.stream, 0) for one in known):
+        # A proof of long ago says nothing of a Realtime that is deaf now.
+        is_stale = (
+            to == REALTIME and bool(known) and self._silent_ms(route, now_ms) > self._pace.deaf_ms
+        )
+        if (
+            snapshot is not None
+            and not is_stale
+            and all(one.next > snapshot.get(one.stream, 0) for one in known)
+        ):
             took_ms = now_ms - route.since_ms
             facts.append(Switched(*route.place, to, route.generation, took_ms))
             route.cut(now_ms)
@@ -246,6 +254,25 @@ class Switch:
             facts.append(SwitchFailed(*route.place, to, route.generation, reason))
             route.keep(now_ms + self._pause_ms(route.attempts, random))
             self._revision += 1
+
+    def _silent_ms(self, route: Route, now_ms: int) -> int:
+        """How long Realtime has not been heard for its topic; 0 when it never was."""
+        return now_ms - self._well_ms.get(route.topic, now_ms)
+
+    def _is_led(self, route: Route, progress: ProgressOf) -> bool:
+        """Whether a partition without a stream may follow its topic on the word of a join.
+
+        Not while one with streams that is bound the same way still waits for a head: what keeps
+        that one back (a deaf Realtime) would keep this one's first events from being heard.
+        """
+        return route.target != REALTIME or not any(
+            other.topic == route.topic
+            and other.target == REALTIME
+            and other.side != REALTIME
+            and not other.proven
+            and progress(*other.place)
+            for other in self._unsettled
+        )
 
     def _check_realtime(
         self, now_ms: int, progress: ProgressOf, random: float, facts: list[SwitchFact]

@@ -58,6 +58,10 @@ class Bench:
         self.now += ms
         return self.switch.step(self.now, self.streams, random)
 
+    def target(self, number: int) -> str:
+        share = Flags(partitions=PARTITIONS, served={"*": 25.0}, version=1)
+        return REALTIME if share.serves(TOPIC, number) else WEBSOCKET
+
     def heard(self, via: str) -> None:
         self.switch.heard(via, ALL, self.now)
 
@@ -153,14 +157,53 @@ def test_a_lost_connection_takes_its_proof_along() -> None:
     assert bench.on(WEBSOCKET) == set()
 
 
-def test_a_partition_without_a_stream_needs_a_join_but_no_head() -> None:
+def test_partitions_without_a_stream_need_a_join_but_no_head() -> None:
     bench = Bench()
-    bench.streams.head[3] = 0
+    bench.streams.head = dict.fromkeys(range(PARTITIONS), 0)
     bench.flags(1, 100)
     bench.step()
     assert bench.step(100) == []
     bench.switch.joined(REALTIME, ALL)
-    assert bench.step(100) == [Switched(TOPIC, 3, REALTIME, 1, 200)]
+    moved = [Switched(TOPIC, number, REALTIME, 1, 200) for number in range(PARTITIONS)]
+    assert bench.step(100) == moved
+
+
+def test_i5_one_without_a_stream_waits_for_the_head_that_its_topics_streams_wait_for() -> None:
+    bench = Bench()
+    bench.streams.head[3] = 0
+    bench.flags(1, 100)
+    bench.step()
+    bench.switch.joined(REALTIME, ALL)
+    assert bench.step(100) == [], "were Realtime deaf, nobody would hear its first event"
+    bench.heard(REALTIME)
+    bench.step()
+    assert bench.on(REALTIME) == {0, 1, 2, 3}
+
+
+def test_one_without_a_stream_does_not_wait_for_those_that_stay() -> None:
+    bench = Bench()
+    bench.flags(1, 25)
+    (cohort,) = [number for number in range(PARTITIONS) if bench.target(number) == REALTIME]
+    bench.streams.head[cohort] = 0
+    bench.step()
+    bench.switch.joined(REALTIME, ALL)
+    bench.step()
+    assert bench.on(REALTIME) == {cohort}
+
+
+def test_i5_an_old_proof_does_not_cut() -> None:
+    bench = Bench()
+    bench.streams.next[1] = 5
+    bench.flags(1, 100)
+    bench.step()
+    bench.switch.joined(REALTIME, ALL)
+    bench.heard(REALTIME)
+    bench.step()
+    assert bench.on(REALTIME) == {0, 2, 3}
+    bench.step(PACE.deaf_ms + 1)
+    bench.streams.next[1] = 11
+    bench.step()
+    assert bench.on(REALTIME) == set()
 
 
 def test_a_move_that_takes_too_long_keeps_the_old_side_and_is_reported() -> None:
@@ -310,7 +353,7 @@ def test_i5_failing_connections_fall_back_at_once() -> None:
 
 def test_a_join_ends_the_row_of_failures() -> None:
     bench = Bench()
-    bench.streams.head[3] = 0
+    bench.streams.head = dict.fromkeys(range(PARTITIONS), 0)
     for _ in range(PACE.connect_failures):
         bench.switch.failed(REALTIME)
     bench.flags(1, 100)
@@ -318,11 +361,11 @@ def test_a_join_ends_the_row_of_failures() -> None:
     bench.switch.joined(REALTIME, ALL)
     bench.step()
     assert bench.step() == []
-    assert bench.on(REALTIME) == {3}, "it has no stream, so the join is enough"
+    assert bench.on(REALTIME) == {0, 1, 2, 3}, "none has a stream, so the join is enough"
     for _ in range(PACE.connect_failures):
         bench.switch.failed(REALTIME)
     bench.switch.joined(REALTIME, {})
-    assert bench.step() == [FellBack(TOPIC, (3,), "3 connections in a row failed")]
+    assert bench.step() == [FellBack(TOPIC, (0, 1, 2, 3), "3 connections in a row failed")]
 
 
 def test_i5_failures_of_the_websocket_move_nothing() -> None:
