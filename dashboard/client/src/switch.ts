@@ -8,7 +8,7 @@
  *
  * A move: *overlap* (the new side is opened, the old one kept) → *proven* (a head was delivered
  * by the new side for the partition's topic; a join acknowledgement alone proves nothing, except
- * where no stream exists yet) → the heads known then are the snapshot → *cut* when everything up
+ * where no stream that moves along exists yet) → the heads known then are the snapshot → *cut* when everything up
  * to them has been delivered → *drain* (the old side is heard a little longer) → done. A move
  * that takes too long keeps the old side and is reported.
  */
@@ -238,13 +238,18 @@ export class Switch {
     const { topic, number: partition, target: to, generation } = route;
     const known = progress(topic, partition);
     // No stream, so there is no head that could be delivered.
-    if (known.length === 0 && covers(this.#joined[to], route)) route.proven = true;
+    if (known.length === 0 && covers(this.#joined[to], route) && this.#isLed(route, progress)) {
+      route.proven = true;
+    }
     if (route.proven && route.snapshot === null) {
       route.snapshot = new Map(known.map(({ stream, head }) => [streamKey(stream), head]));
     }
     const snapshot = route.snapshot;
     const passed = known.every(({ stream, next }) => next > (snapshot?.get(streamKey(stream)) ?? 0));
-    if (snapshot !== null && passed) {
+    // A proof of long ago says nothing of a Realtime that is deaf now.
+    const wellMs = this.#wellMs.get(topic) ?? nowMs;
+    const stale = to === "realtime" && known.length > 0 && nowMs - wellMs > this.#pace.deafMs;
+    if (snapshot !== null && passed && !stale) {
       facts.push({
         kind: "switched",
         topic,
@@ -265,6 +270,20 @@ export class Switch {
       route.keep(nowMs + this.#pauseMs(route.attempts, random));
       this.#revision++;
     }
+  }
+
+  /**
+   * Whether a partition without a stream may follow its topic on the word of a join: not while
+   * one with streams that is bound the same way still waits for a head.
+   */
+  #isLed(route: Route, progress: ProgressOf): boolean {
+    if (route.target !== "realtime") return true;
+    for (const other of this.#unsettled) {
+      if (other.topic !== route.topic || other.target !== "realtime") continue;
+      if (other.side === "realtime" || other.proven) continue;
+      if (progress(other.topic, other.number).length) return false;
+    }
+    return true;
   }
 
   #checkRealtime(

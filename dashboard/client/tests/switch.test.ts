@@ -76,6 +76,18 @@ describe("the switch", () => {
     expect(step(moving, new Sequencer(), 1)).toHaveLength(1);
   });
 
+  test("one without a stream waits for the head that its topic's streams wait for", () => {
+    const { moving } = following();
+    const positions = [0, 1, 2].map((one) => ({ stream: streamOfPartition(one), next: 11 }));
+    const sequencer = new Sequencer({ positions });
+    moving.flags(flagsAt(1, 100), 0, 0);
+    step(moving, sequencer, 0);
+    moving.joined("realtime", every);
+    expect(step(moving, sequencer, 1)).toHaveLength(0);
+    moving.heard("realtime", every, 2);
+    expect(step(moving, sequencer, 2)).toHaveLength(4);
+  });
+
   test("late flags are ignored", () => {
     const { moving } = following();
     expect(moving.flags(flagsAt(5, 100), 0, 0)).toBe(true);
