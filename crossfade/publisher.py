@@ -288,7 +288,8 @@ class Publisher:
         if settings.control.instance_token.get_secret_value() and (
             flags is None or self._reporter is None
         ):
-            from crossfade.adapters.control import ControlClient, FlagFollower
+            from crossfade.adapters.control import ControlClient
+            from crossfade.adapters.flag_follower import FlagFollower
 
             client = await self._exits.enter_async_context(ControlClient(settings.control))
             if self._reporter is None:

@@ -75,7 +75,8 @@ async def wire_control(
     )
     has_token = bool(settings.control.instance_token.get_secret_value())
     if has_token and (flags is None or reporter is None):
-        from crossfade.adapters.control import ControlClient, FlagFollower
+        from crossfade.adapters.control import ControlClient
+        from crossfade.adapters.flag_follower import FlagFollower
 
         client = await exits.enter_async_context(ControlClient(settings.control))
         if reporter is None:

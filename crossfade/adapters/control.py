@@ -1,10 +1,7 @@
-"""The control server's client and the follower of its flags (docs/protocol.md, section 6)."""
+"""The control server's client (docs/protocol.md, section 6)."""
 
 import asyncio
-import contextlib
-import random
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -16,7 +13,6 @@ from crossfade.core.flags import Flags
 from crossfade.core.telemetry import Report
 from crossfade.errors import (
     ApprovalRefused,
-    Closed,
     ControlDenied,
     ControlUnavailable,
     Refused,
@@ -25,7 +21,7 @@ from crossfade.errors import (
 )
 from crossfade.settings import ControlSettings
 
-__all__ = ["MAX_WAIT_S", "ControlClient", "FlagFollower", "Role"]
+__all__ = ["MAX_WAIT_S", "ControlClient", "Role"]
 
 MAX_WAIT_S = 30.0
 """Longest long poll that the server grants, in seconds."""
@@ -277,132 +273,6 @@ class ControlClient:
         return ControlUnavailable(f"control server {self._url}: {reason}")
 
 
-class FlagFollower:
-    """Follows the flags by long polls; implements ``ports.FlagSource``.
-
-    An async context manager. While the server is gone the last known flags stay in force
-    (at first ``initial``, or what ``cache`` holds) and it is asked again after a pause with
-    full jitter, of at most ``retry_max_s``.
-
-    Args:
-        client: left open at exit; the caller closes it.
-        cache: a file that keeps the last known flags, so that a restart without the
-            control server still has them. An unreadable one is reported and ignored.
-        initial: the flags before any are known; by default nobody is in the cohort.
-    """
-
-    def __init__(
-        self,
-        client: ControlClient,
-        *,
-        cache: Path | None = None,
-        initial: Flags | None = None,
-        wait_s: float = 25.0,
-        retry_initial_s: float = 0.2,
-        retry_max_s: float = 5.0,
-    ) -> None:
-        self._client = client
-        self._cache = cache
-        self._flags = initial or Flags()
-        self._wait_s = wait_s
-        self._retry_initial_s = retry_initial_s
-        self._retry_max_s = retry_max_s
-        self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._closed = False
-        self.connected = False
-        """Whether the last poll was answered."""
-
-    @property
-    def flags(self) -> Flags:
-        """The flags in force here and now; never blocks."""
-        return self._flags
-
-    async def newer(self, version: int) -> Flags:
-        """Wait until the flags' version is above ``version`` and return them.
-
-        Raises:
-            Closed: the follower was closed meanwhile.
-        """
-        while self._flags.version <= version:
-            if self._closed:
-                raise Closed("the flag follower was closed")
-            await self._changed.wait()
-        return self._flags
-
-    async def __aenter__(self) -> Self:
-        if self._cache is not None:
-            await self._restore(self._cache)
-        self._task = asyncio.create_task(self._follow(), name="crossfade-flags")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        self._wake()
-
-    async def _follow(self) -> None:
-        failures = 0
-        # The first poll asks for whatever is in force, so that flags from a cache are checked.
-        after, wait_s = self._flags.version, 0.0
-        while True:
-            try:
-                flags = await self._client.flags(after, wait_s)
-            except (ControlUnavailable, UsageError) as error:
-                self.connected = False
-                if failures == 0:
-                    _log.warning(
-                        "flags can not be read; the last known stay in force",
-                        error=str(error),
-                        version=self._flags.version,
-                    )
-                ceiling = min(self._retry_max_s, self._retry_initial_s * 2 ** min(failures, 16))
-                failures += 1
-                await asyncio.sleep(random.uniform(0.0, ceiling))  # noqa: S311 - jitter
-                continue
-            if failures:
-                _log.info("flags are followed again", version=flags.version)
-            self.connected, failures = True, 0
-            if flags.version > self._flags.version:
-                await self._take(flags)
-            elif wait_s:
-                # A server that answers long polls at once must not be asked in a tight loop.
-                await asyncio.sleep(random.uniform(0.0, self._retry_initial_s))  # noqa: S311
-            after, wait_s = self._flags.version, self._wait_s
-
-    async def _take(self, flags: Flags) -> None:
-        self._flags = flags
-        self._wake()
-        if self._cache is not None:
-            try:
-                await asyncio.to_thread(_write, self._cache, flags)
-            except OSError as error:
-                _log.warning("flags can not be cached", path=str(self._cache), error=error.strerror)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def _restore(self, path: Path) -> None:
-        try:
-            flags = await asyncio.to_thread(_read, path)
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("cached flags can not be read", path=str(path), error=repr(error))
-            return
-        if flags.version > self._flags.version:
-            self._flags = flags
-
-
 def _secret(settings: ControlSettings, role: Role) -> str:
     tokens = {
         "operator": (settings.operator_token, settings.approver_token),
@@ -410,13 +280,3 @@ def _secret(settings: ControlSettings, role: Role) -> str:
         "instance": (settings.instance_token,),
     }
     return next((found for one in tokens[role] if (found := one.get_secret_value())), "")
-
-
-def _read(path: Path) -> Flags:
-    return Flags.from_json(orjson.loads(path.read_bytes()))
-
-
-def _write(path: Path, flags: Flags) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(orjson.dumps(flags.to_json()))
-    temporary.replace(path)

@@ -8,20 +8,18 @@ bucketing, moves nobody. Needs the extra ``crossfade[openfeature]``.
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import orjson
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import EventDetails, ProviderEvent
 
+from crossfade.adapters.known_flags import KnownFlags
 from crossfade.core.flags import Flags
-from crossfade.errors import Closed
 
 __all__ = ["FlagKeys", "OpenFeatureFlags"]
 
@@ -50,8 +48,8 @@ class _Unanswered(Exception):
     """A flag could not be evaluated, or makes no sense."""
 
 
-class OpenFeatureFlags:
-    """Implements ``ports.FlagSource``; an async context manager.
+class OpenFeatureFlags(KnownFlags):
+    """The flags as a team's own flag system has them; an async context manager.
 
     A flag that can not be evaluated changes nothing: the last known flags stay in force, all
     of them, at first ``initial`` or what ``cache`` holds.
@@ -74,39 +72,20 @@ class OpenFeatureFlags:
         cache: Path | None = None,
         poll_s: float = 5.0,
     ) -> None:
+        super().__init__(initial, cache)
         self._client = client
-        self._flags = initial
         self._keys = keys or FlagKeys()
-        self._cache = cache
         self._poll_s = poll_s
-        self._changed = asyncio.Event()
         self._nudge = asyncio.Event()
         self._failing = False
-        self._closed = False
         self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def flags(self) -> Flags:
-        """The flags in force here and now; never blocks."""
-        return self._flags
-
-    async def newer(self, version: int) -> Flags:
-        """Wait until the flags' version is above ``version`` and return them.
-
-        Raises:
-            Closed: the source was closed meanwhile.
-        """
-        while self._flags.version <= version:
-            if self._closed:
-                raise Closed("the source of flags was closed")
-            await self._changed.wait()
-        return self._flags
-
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        if self._cache is not None:
-            await asyncio.to_thread(self._restore, self._cache)
+        kept = await self._kept()
+        if kept is not None:
+            self._restore(kept)
         self._client.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, self._told)
         self._client.add_handler(ProviderEvent.PROVIDER_READY, self._told)
         await self._ask()
@@ -119,14 +98,13 @@ class OpenFeatureFlags:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closed = True
         self._client.remove_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, self._told)
         self._client.remove_handler(ProviderEvent.PROVIDER_READY, self._told)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._wake()
+        self._close()
 
     def _told(self, details: EventDetails) -> None:
         # Called in whatever thread the provider has.
@@ -155,14 +133,8 @@ class OpenFeatureFlags:
         self._failing = False
         if found == self._flags:
             return
-        self._flags = found
         _log.info("flags of version %d", found.version)
-        self._wake()
-        if self._cache is not None:
-            try:
-                await asyncio.to_thread(_write, self._cache, found)
-            except OSError as error:
-                _log.warning("flags can not be kept in %s: %s", self._cache, error.strerror)
+        await self._take(found)
 
     def _evaluate(self, known: Flags) -> Flags:
         keys = self._keys
@@ -189,21 +161,10 @@ class OpenFeatureFlags:
             raise _Unanswered(f"{key} is {value:g} for {category}: must be from 0 to 100")
         return value
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def _restore(self, path: Path) -> None:
-        try:
-            kept = Flags.from_json(orjson.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("%s: kept flags can not be read: %r", path, error)
-            return
+    def _restore(self, kept: Flags) -> None:
         now = self._flags
         if (kept.salt, kept.partitions) != (now.salt, now.partitions):
-            _log.warning("%s: kept flags are for another salt or number of partitions", path)
+            _log.warning("%s: kept flags are for another salt or number of partitions", self._cache)
             return
         # Topics are the settings'; percentages and the version are what was last known.
         self._flags = replace(kept, topics=now.topics)
@@ -215,9 +176,3 @@ def _answered(details: Any) -> Any:
         why = details.error_message or details.error_code.value
         raise _Unanswered(f"{details.flag_key}: {why}")
     return details.value
-
-
-def _write(path: Path, flags: Flags) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(orjson.dumps(flags.to_json()))
-    draft.replace(path)

@@ -10,7 +10,8 @@ import httpx
 import orjson
 import pytest
 
-from crossfade.adapters.control import ControlClient, FlagFollower
+from crossfade.adapters.control import ControlClient
+from crossfade.adapters.flag_follower import FlagFollower
 from crossfade.core.flags import Flags
 from crossfade.errors import (
     ApprovalRefused,

@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from crossfade.adapters.control import FlagFollower
+from crossfade.adapters.flag_follower import FlagFollower
 from crossfade.control.app import MAX_BODY_BYTES
 from crossfade.control.server import ControlServer
 from crossfade.core.telemetry import Role
