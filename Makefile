@@ -22,7 +22,7 @@ demo: $(STAMP) ## a whole migration of real events, with an outage and a rollbac
 	@$(BIN)/crossfade demo $(ARGS)
 
 test: $(STAMP) ## every test that needs no browser
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 torture: $(STAMP) ## the whole crash matrix: SIGKILL at every point between two steps (ARGS="--seeds 5")
 	@$(BIN)/python -m tests.torture $(ARGS)
