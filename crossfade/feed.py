@@ -112,8 +112,8 @@ class Feed:
             self.settle()
         self.sequencer.heads(self._followed(heads, self._listening(via)), now_ms)
         self.switch.heard(via, self._meant(coverage), now_ms)
-        if via == REALTIME and self._settle_ms is None:
-            self._settle_ms = now_ms + SETTLE_MS
+        if via == REALTIME:
+            self._settle_within(SETTLE_MS)
 
     def met(self, via: str, heads: Sequence[Head]) -> None:
         """Streams that exist: where they start is settled before their history comes."""
@@ -131,8 +131,8 @@ class Feed:
             return
         if self._met:
             self.settle()
-        elif self._settle_ms is None:
-            self._settle_ms = self._clock.monotonic_ms() + QUIET_HUB_MS
+        else:
+            self._settle_within(QUIET_HUB_MS)
 
     def left(self, via: str, reason: str) -> None:
         """A connection is gone."""
@@ -163,6 +163,11 @@ class Feed:
         if not self._settled:
             self._settled = True
             self.sequencer.settle()
+
+    def _settle_within(self, wait_ms: int) -> None:
+        """Settle after ``wait_ms``, or earlier if that was said already."""
+        at_ms = self._clock.monotonic_ms() + wait_ms
+        self._settle_ms = at_ms if self._settle_ms is None else min(self._settle_ms, at_ms)
 
     def step(self) -> list[Fill]:
         """Let time pass; returns the fills to start."""

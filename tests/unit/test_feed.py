@@ -208,6 +208,24 @@ def test_a_hub_that_stays_empty_is_a_new_one(clock: ManualClock) -> None:
     assert [event.sequence for event in taken(feed)] == [1, 2]
 
 
+@pytest.mark.parametrize("realtime_first", [False, True])
+def test_an_empty_hub_does_not_put_off_what_realtimes_heads_settle(
+    clock: ManualClock, realtime_first: bool
+) -> None:
+    feed = make_feed(clock, start="latest")
+    if realtime_first:
+        serve(feed, clock, 100)
+    feed.met(WEBSOCKET, [])
+    feed.joined(WEBSOCKET, {"critical": None})
+    if not realtime_first:
+        serve(feed, clock, 100)
+    clock.ms += SETTLE_MS
+    feed.step()
+    feed.events(REALTIME, [make_event(2, partition=1)])
+    feed.events(REALTIME, [make_event(1, partition=1)])
+    assert [event.sequence for event in taken(feed)] == [1, 2]
+
+
 def test_without_a_hub_it_is_settled_some_time_after_realtimes_first_heads(
     clock: ManualClock,
 ) -> None:

@@ -220,7 +220,7 @@ export class Subscriber {
         if (via !== "websocket") return;
         // Every stream that exists has been announced: what appears from now on is new.
         if (this.#met) this.#sequencer.settle();
-        else this.#settleMs = monotonicMs() + QUIET_HUB_MS;
+        else this.#settleWithin(QUIET_HUB_MS);
       },
       left: (via) => {
         this.#switch.left(via);
@@ -241,6 +241,11 @@ export class Subscriber {
     this.#telemetry.replays(wanted);
   }
 
+  /** Settle after so long, or earlier if that was said already. */
+  #settleWithin(waitMs: number): void {
+    this.#settleMs = Math.min(this.#settleMs ?? Infinity, monotonicMs() + waitMs);
+  }
+
   #takeHeads(heads: Head[], via: TransportName, proves: Coverage | null): void {
     const nowMs = monotonicMs();
     if (via === "websocket" && !this.#met && heads.length) {
@@ -255,7 +260,7 @@ export class Subscriber {
     if (proves === null) return;
     this.#heardMs[via] = Date.now();
     this.#switch.heard(via, proves, nowMs);
-    if (via === "realtime") this.#settleMs ??= nowMs + SETTLE_MS;
+    if (via === "realtime") this.#settleWithin(SETTLE_MS);
     this.#changed = true;
   }
 
