@@ -13,6 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The project's check judges one commit: the same examples at each run, and no clock (a noisy
+# machine is no fault of the code). `--hypothesis-profile search` looks for new ones.
+settings.register_profile("check", derandomize=True, deadline=None)
+settings.register_profile("search", derandomize=False, deadline=None, max_examples=1_000)
+settings.load_profile("check")
 
 # Prefect makes its home folder when it is imported; a test run has nothing to do with the user's.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="crossfade-prefect-")
