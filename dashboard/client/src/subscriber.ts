@@ -11,7 +11,9 @@ import { Interest } from "./interest.js";
 import type { SubscriberOptions, SubscriberState } from "./options.js";
 import { PositionStore } from "./position.js";
 import { RealtimePool } from "./realtime-pool.js";
+import { Reporter } from "./reporter.js";
 import { Sequencer } from "./sequencer.js";
+import { Settling } from "./settling.js";
 import { stateOf } from "./state.js";
 import { PACE, type Pace, Switch } from "./switch.js";
 import { Telemetry } from "./telemetry.js";
@@ -29,16 +31,11 @@ import { onWake } from "./wake.js";
 import { HubTransport } from "./websocket.js";
 
 const TICK_MS = 100;
-const REPORT_MS = 1_000;
 /** A page whose tick is late by more was busy or asleep: what it got meanwhile waited for it. */
 const LATE_MS = 500;
 const SAVE_MS = 250;
 /** Longest wait for the first flags before the last known ones are used. */
 const FIRST_FLAGS_MS = 1_500;
-/** Without a hub: how long after Realtime's first heads a stream counts as newly born. */
-const SETTLE_MS = 3_000;
-/** A hub that knows no stream was just started, perhaps: so long its publishers may take. */
-const QUIET_HUB_MS = 30_000;
 /** A page hidden for longer takes fresh tokens and channels rather than trust the old ones. */
 const LONG_SLEEP_MS = 60_000;
 
@@ -52,19 +49,18 @@ export class Subscriber {
   readonly #pace: Pace;
   readonly #interest: Interest;
   readonly #sequencer: Sequencer;
+  readonly #settling: Settling;
   readonly #switch: Switch;
   readonly #hub: HubTransport;
   readonly #realtime: RealtimePool | null;
   readonly #flags: FlagSource;
   readonly #store: PositionStore | null;
   readonly #telemetry: Telemetry;
+  readonly #reporter: Reporter;
   readonly #heardMs: Record<TransportName, number | null> = { websocket: null, realtime: null };
   readonly #fills: Fills;
   readonly #ends: (() => void)[] = [];
   #flagsKnown = false;
-  #settleMs: number | null = null;
-  /** Whether the hub has told of any stream. */
-  #met = false;
   #revision = -1;
   #applied = 0;
   #listens: Record<TransportName, ReadonlyMap<string, ReadonlySet<number>>> = {
@@ -75,8 +71,6 @@ export class Subscriber {
   #changed = true;
   #savedMs = 0;
   #tickedMs = monotonicMs();
-  #reportedMs = 0;
-  #reporting = false;
   #shown = "";
   #closed = false;
 
@@ -98,6 +92,7 @@ export class Subscriber {
     });
     // A page that was here before knows what existed: anything else is new to it.
     if (positions.length) this.#sequencer.settle();
+    this.#settling = new Settling(() => this.#sequencer.settle());
     const shared = {
       listener: this.#listener(),
       deafMs: this.#pace.deafMs,
@@ -124,6 +119,8 @@ export class Subscriber {
       (fill) => this.#deliver(this.#sequencer.fillFailed(fill, monotonicMs()), null),
     );
     this.#flags = "url" in control ? new ControlClient({ storage: tabStorage(), ...control }) : control;
+    const reports = (options.report ?? true) && this.#flags instanceof ControlClient;
+    this.#reporter = new Reporter(reports ? this.#flags : null, (nowMs) => this.#report(nowMs));
     this.#begin();
   }
 
@@ -217,10 +214,7 @@ export class Subscriber {
       meet: (heads) => this.#meet(heads),
       joined: (via, coverage) => {
         this.#switch.joined(via, coverage);
-        if (via !== "websocket") return;
-        // Every stream that exists has been announced: what appears from now on is new.
-        if (this.#met) this.#sequencer.settle();
-        else this.#settleWithin(QUIET_HUB_MS);
+        if (via === "websocket") this.#settling.announced(monotonicMs());
       },
       left: (via) => {
         this.#switch.left(via);
@@ -235,23 +229,17 @@ export class Subscriber {
 
   /** These streams are there already: whoever begins at the latest begins behind them. */
   #meet(heads: readonly Head[]): void {
-    this.#met ||= heads.length > 0;
+    this.#settling.met(heads.length);
     const wanted = heads.filter((one) => one.sequence > 0 && this.#interest.covers(one.stream));
     this.#sequencer.meet(wanted, monotonicMs());
     this.#telemetry.replays(wanted);
   }
 
-  /** Settle after so long, or earlier if that was said already. */
-  #settleWithin(waitMs: number): void {
-    this.#settleMs = Math.min(this.#settleMs ?? Infinity, monotonicMs() + waitMs);
-  }
-
   #takeHeads(heads: Head[], via: TransportName, proves: Coverage | null): void {
     const nowMs = monotonicMs();
-    if (via === "websocket" && !this.#met && heads.length) {
-      // The publishers of a hub that was restarted are back.
+    if (via === "websocket" && this.#settling.isBack(heads.length)) {
       this.#meet(heads);
-      this.#sequencer.settle();
+      this.#settling.announced(nowMs);
     }
     this.#sequencer.heads(
       heads.filter(({ stream, sequence }) => sequence > 0 && this.#listensTo(via, stream)),
@@ -260,7 +248,7 @@ export class Subscriber {
     if (proves === null) return;
     this.#heardMs[via] = Date.now();
     this.#switch.heard(via, proves, nowMs);
-    if (via === "realtime") this.#settleWithin(SETTLE_MS);
+    if (via === "realtime") this.#settling.heard(nowMs);
     this.#changed = true;
   }
 
@@ -331,14 +319,14 @@ export class Subscriber {
       this.#realtime?.follow(new Set(this.#listens.realtime.keys()));
       this.#changed = true;
     }
-    if (this.#settleMs !== null && nowMs >= this.#settleMs) this.#sequencer.settle();
+    this.#settling.tick(nowMs);
     for (const fill of this.#sequencer.tick(nowMs)) this.#fills.start(fill);
     if (this.#applied !== this.#switch.applied) {
       this.#applied = this.#switch.applied;
-      this.#reportedMs = 0; // A rollout waits for this: say it now.
+      this.#reporter.hurry(); // A rollout waits for this.
     }
     if (this.#unsaved && nowMs - this.#savedMs >= SAVE_MS) this.#save();
-    if (nowMs - this.#reportedMs >= REPORT_MS) void this.#report(nowMs);
+    this.#reporter.tick(nowMs);
     this.#show();
   }
 
@@ -349,10 +337,7 @@ export class Subscriber {
     this.#guard(() => this.#store?.save(this.#sequencer.positions()));
   }
 
-  async #report(nowMs: number): Promise<void> {
-    if (!(this.#options.report ?? true) || this.#reporting || !(this.#flags instanceof ControlClient)) return;
-    this.#reportedMs = nowMs;
-    this.#reporting = true;
+  #report(nowMs: number): object {
     const standing = (name: TransportName, state: TransportState) => ({
       state,
       headAgeMs: this.#heardMs[name] === null ? null : Date.now() - this.#heardMs[name],
@@ -368,14 +353,7 @@ export class Subscriber {
       switchFailed: this.#switch.failures,
       fallenBack: this.#switch.fallenBack,
     };
-    const report = this.#telemetry.report(standings, nowMs);
-    try {
-      await this.#flags.report(report);
-    } catch {
-      // Nothing waits for a report: the control server counts this page as not live meanwhile.
-    } finally {
-      this.#reporting = false;
-    }
+    return this.#telemetry.report(standings, nowMs);
   }
 
   #show(): void {
