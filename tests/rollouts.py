@@ -77,6 +77,18 @@ def publisher_report(at_us: int, instance: str = "app-1", **changes: Any) -> Rep
     return Report(instance=instance, role=Role.PUBLISHER, at_us=at_us, **known)
 
 
+def hub_report(at_us: int, instance: str = "hub-1", **resources: float) -> Report:
+    """A hub's second: it follows no flags."""
+    return Report(
+        instance=instance,
+        role=Role.HUB,
+        at_us=at_us,
+        interval_ms=1_000.0,
+        flag_version=0,
+        resources=resources,
+    )
+
+
 def reader_report(
     at_us: int,
     instance: str = "sub-1",

@@ -95,10 +95,13 @@ class _ServiceCollector(Collector):
 
     def _instances(self) -> Iterator[Family]:
         service = self._service
-        live = service.observations.windows.live(service.clock.now_us())
+        now_us = service.clock.now_us()
+        live = service.observations.windows.live(now_us)
+        # Services first: with very many instances the last ones are not listed.
+        everyone = service.observations.windows.live_services(now_us) + live
         family = GaugeMetricFamily("crossfade_instances", "Live instances by role", labels=["role"])
         for role in Role:
-            count = sum(one.report.role is role for one in live)
+            count = sum(one.report.role is role for one in everyone)
             family.add_metric([role.value], count)
         yield family
         behind = sum(one.report.flag_version != service.flags.version for one in live)
@@ -115,8 +118,8 @@ class _ServiceCollector(Collector):
             oldest.add_metric([name], state["oldest_owed_ms"] / 1_000)
             opened.add_metric([name], float(state["breaker"] in ("open", "forced_open")))
         yield from (owed, oldest, opened)
-        yield from self._usage(live)
-        yield self._resources(live)
+        yield from self._usage(everyone)
+        yield self._resources(everyone)
 
     def _usage(self, live: list[Instance]) -> Iterator[Family]:
         """Every part's process: those that report, and this server's own."""

@@ -5,7 +5,9 @@ import asyncio
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from crossfade.adapters.process_usage import process_usage
 from crossfade.control.service import ControlService
+from crossfade.core.telemetry import Report, Role
 
 __all__ = ["Monitor"]
 
@@ -24,6 +26,7 @@ class Monitor:
     def __init__(self, service: ControlService) -> None:
         self._service = service
         self._prune_at = 0.0
+        self._counted_us = service.clock.now_us()
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -43,12 +46,27 @@ class Monitor:
         service.urgent.clear()
         await service.refresh()
         await service.watch()
+        self._count_own_usage()
         await service.save_telemetry()
         now = asyncio.get_running_loop().time()
         if now >= self._prune_at:
             self._prune_at = now + PRUNE_S
             keep_us = round(service.settings.control.telemetry_keep_s * 1e6)
             await service.db(service.records.prune, service.clock.now_us() - keep_us)
+
+    def _count_own_usage(self) -> None:
+        """What this server uses counts with what the others report of themselves."""
+        now_us = self._service.clock.now_us()
+        report = Report(
+            instance=Role.CONTROL.value,
+            role=Role.CONTROL,
+            at_us=now_us,
+            interval_ms=(now_us - self._counted_us) / 1e3,
+            flag_version=self._service.flags.version,
+            resources=process_usage(),
+        )
+        self._counted_us = now_us
+        self._service.observations.windows.add(report, now_us)
 
     async def _pause(self) -> None:
         try:

@@ -58,6 +58,8 @@ class Observations:
         if not self.windows.add(report, now_us):
             return False
         self.reports += 1
+        if not report.role.follows_flags:
+            return False
         self.counted.add(report)
         self.counted.lost += self.windows.total.lost - lost
         opened = any(sink.breaker in _OPEN for sink in report.sinks.values())

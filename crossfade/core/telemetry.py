@@ -24,6 +24,14 @@ class Role(StrEnum):
     PAGE = "page"
     """A subscriber in a browser's tab, which may be slow or asleep for reasons of its own."""
     TAP = "tap"
+    HUB = "hub"
+    """The legacy server, where it is Crossfade's own."""
+    CONTROL = "control"
+
+    @property
+    def follows_flags(self) -> bool:
+        """Whether its flags matter. The others only tell what they use: nothing waits for them."""
+        return self not in (Role.HUB, Role.CONTROL)
 
 
 @dataclass(frozen=True, slots=True)

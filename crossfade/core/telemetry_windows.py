@@ -223,6 +223,9 @@ class TelemetryWindows:
         self.since_us = start_us
         self.total = Window(start_us, start_us)
         self.instances: dict[str, Instance] = {}
+        """By name: those that follow the flags."""
+        self.services: dict[str, Instance] = {}
+        """By name: those that do not (``Role.follows_flags``)."""
         self._open = Window(start_us, start_us + width_us)
         self._closed: deque[Window] = deque()
         self._unsaved: deque[Window] = deque(maxlen=MAX_UNSAVED)
@@ -253,23 +256,25 @@ class TelemetryWindows:
 
     def add(self, report: Report, received_us: int) -> bool:
         """Add a report; False for one that was seen before (a repeated send)."""
-        before = self.instances.get(report.instance)
+        follows = report.role.follows_flags
+        known = self.instances if follows else self.services
+        before = known.get(report.instance)
         if before is not None and before.report.at_us == report.at_us:
             return False
         self.advance(received_us)
-        lost = _lost_since(before, report)
-        self._cover(report.role, received_us)
-        self.instances[report.instance] = Instance(report, received_us)
-        if len(self.instances) > MAX_INSTANCES:
-            silent = min(self.instances.values(), key=lambda one: one.received_us)
-            del self.instances[silent.report.instance]
         usage = _usage_since(before, report)
         fresh = received_us - round(report.interval_ms * 1_000) >= self.since_us
+        if usage is not None and fresh:
+            for window in (self._open, self.total):
+                window.usage.setdefault(report.role.value, UsageTotal()).add(usage)
+        _remember(known, Instance(report, received_us))
+        if not follows:
+            return True
+        lost = _lost_since(before, report)
+        self._cover(report.role, received_us)
         for window in (self._open, self.total):
             if fresh:
                 window.add(report)
-                if usage is not None:
-                    window.usage.setdefault(report.role.value, UsageTotal()).add(usage)
             window.lost += lost
             window.tells_lost = window.tells_lost or _tells_lost(report)
         self.total.to_us = received_us
@@ -293,7 +298,14 @@ class TelemetryWindows:
 
     def live(self, now_us: int) -> list[Instance]:
         """Instances heard of within ``live_us``."""
-        return [one for one in self.instances.values() if now_us - one.received_us <= self.live_us]
+        return self._heard(self.instances, now_us)
+
+    def live_services(self, now_us: int) -> list[Instance]:
+        """Services heard of within ``live_us``."""
+        return self._heard(self.services, now_us)
+
+    def _heard(self, known: Mapping[str, Instance], now_us: int) -> list[Instance]:
+        return [one for one in known.values() if now_us - one.received_us <= self.live_us]
 
     def covered_us(self, kind: str, now_us: int) -> int:
         """For how long since ``since_us`` a ``publisher`` or a ``reader`` was heard of."""
@@ -327,10 +339,13 @@ class TelemetryWindows:
         window = self._open
         window.to_us = max(window.from_us, min(window.to_us, now_us))
         self._open = Window(now_us, now_us + self.width_us)
-        # A window without a report is kept out: seven quiet days are not 20,000 rows.
+        # A window without an instance's report is kept out (seven quiet days are not 20,000
+        # rows); what the services used meanwhile counts with the next one that is kept.
         if window.reports or window.lost:
             self._closed.append(window)
             self._unsaved.append(window)
+        else:
+            self._open.usage = window.usage
         while self._closed and self._closed[0].to_us < now_us - self.keep_us:
             self._closed.popleft()
 
@@ -342,6 +357,13 @@ class TelemetryWindows:
             for window in (self._open, self.total):
                 window.covered_us[kind] = window.covered_us.get(kind, 0) + gap_us
         self._heard_us[kind] = received_us
+
+
+def _remember(known: dict[str, Instance], instance: Instance) -> None:
+    known[instance.report.instance] = instance
+    if len(known) > MAX_INSTANCES:
+        silent = min(known.values(), key=lambda one: one.received_us)
+        del known[silent.report.instance]
 
 
 def _tells_lost(report: Report) -> bool:

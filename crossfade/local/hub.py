@@ -22,6 +22,7 @@ from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 from crossfade.adapters.clock import SystemClock
+from crossfade.adapters.control import ControlClient
 from crossfade.core.event import Stream
 from crossfade.core.frames import (
     decode_frame,
@@ -43,8 +44,9 @@ from crossfade.local.hub_frames import (
 )
 from crossfade.local.hub_history import History
 from crossfade.local.hub_publisher import PublisherLink
+from crossfade.local.hub_reports import hub_name, keep_reporting
 from crossfade.ports import Clock
-from crossfade.settings import WebSocketSettings, load_settings
+from crossfade.settings import Settings, WebSocketSettings, load_settings
 
 __all__ = ["Hub", "main"]
 
@@ -98,6 +100,14 @@ class Hub:
     def publishers(self) -> int:
         """How many publishers are connected."""
         return len(self._links)
+
+    def figures(self) -> dict[str, float]:
+        """What it holds: connections, and the bounded history."""
+        return {
+            "clients": float(self.clients),
+            "publishers": float(self.publishers),
+            "history_events": float(self._history.events),
+        }
 
     async def __aenter__(self) -> Self:
         place = urlsplit(self._settings.url)
@@ -350,13 +360,21 @@ class Hub:
                     client.send_heads()
 
 
-async def _run(settings: WebSocketSettings) -> None:
+async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Hub(settings):
+    async with (
+        Hub(settings.websocket) as hub,
+        ControlClient(settings.control, "instance") as control,
+    ):
+        telling = asyncio.create_task(
+            keep_reporting(control, hub_name(hub.url), hub.figures), name="hub-telemetry"
+        )
         await stop.wait()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -368,8 +386,7 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     try:
-        settings = load_settings(options.settings, os.environ)
-        asyncio.run(_run(settings.websocket))
+        asyncio.run(_run(load_settings(options.settings, os.environ)))
     except UsageError as error:
         sys.stderr.write(f"hub: {error}\n")
         return 2

@@ -20,14 +20,21 @@ def free_port() -> int:
 
 
 class HubProcess:
-    def __init__(self, folder: Path, **websocket: Any) -> None:
+    def __init__(
+        self, folder: Path, *, control: dict[str, Any] | None = None, **websocket: Any
+    ) -> None:
         self.port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}"
         self._settings = folder / "hub.toml"
         self._log = folder / "hub.log"
-        values = {"url": self.url, "token": TOKEN, "heads_s": 0.1, **websocket}
-        lines = [f"{name} = {value!r}" for name, value in values.items()]
-        self._settings.write_text("\n".join(["[websocket]", *lines, ""]).replace("'", '"'))
+        sections = {
+            "websocket": {"url": self.url, "token": TOKEN, "heads_s": 0.1, **websocket},
+            "control": control or {},
+        }
+        lines: list[str] = []
+        for section, values in sections.items():
+            lines += [f"[{section}]", *(f"{name} = {value!r}" for name, value in values.items())]
+        self._settings.write_text("\n".join([*lines, ""]).replace("'", '"'))
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from crossfade.adapters.flag_follower import FlagFollower
 from crossfade.control.app import MAX_BODY_BYTES
+from crossfade.control.monitor import Monitor
 from crossfade.control.server import ControlServer
 from crossfade.core.telemetry import Role
+from crossfade.core.telemetry_windows import Window
 from crossfade.errors import (
     ApprovalRefused,
     ControlDenied,
@@ -20,7 +22,13 @@ from crossfade.errors import (
     SettingsError,
     UsageError,
 )
-from tests.rollouts import a_measurement, a_reconciliation, publisher_report, reader_report
+from tests.rollouts import (
+    a_measurement,
+    a_reconciliation,
+    hub_report,
+    publisher_report,
+    reader_report,
+)
 from tests.unit.control.conftest import OPERATOR, Running, client_of, settings_in
 
 FLOW = "flow-run:gray-fox"
@@ -390,6 +398,28 @@ async def test_status_tells_everything(running: Running) -> None:
         assert sum(one["reports"] for one in windows) <= 6
 
 
+async def test_a_service_is_counted_and_nothing_waits_for_it(running: Running) -> None:
+    async with running() as (server, client, clock):
+        week = Week(server, client, clock)
+        await week.start()
+        monitor = Monitor(server.service)
+        await week.until("apply")
+        for second in range(1, 5):
+            await week.tick()
+            await client.report(hub_report(second, cpu_s=float(second), rss_bytes=5e7))
+            await monitor.look()
+        await week.until("soaked")
+        await server.service.save_telemetry(final=True)
+        used = Window(0, 0)
+        for row in await client.telemetry():
+            used.merge(Window.from_json(row))
+        assert (used.usage["hub"].cpu_s, used.usage["hub"].rss_bytes) == (3.0, 5e7)
+        assert used.usage["control"].cpu_s > 0
+        assert used.usage["control"].rss_bytes > 1e6
+        names = {one["instance"] for one in (await client.status())["instances"]}
+        assert names == {"app-1", "sub-1", "tap"}, "what follows flags"
+
+
 async def test_metrics_and_page(running: Running) -> None:
     async with running() as (server, client, clock), httpx.AsyncClient(base_url=server.url) as http:
         week = Week(server, client, clock)
@@ -422,6 +452,12 @@ async def test_metrics_and_page(running: Running) -> None:
         queue = 'crossfade_resource{instance="app-1",name="queue",role="publisher"} 3.0'
         told = [line for line in text.splitlines() if line.startswith("crossfade_resource{")]
         assert told == [queue], "no page, and nothing twice"
+        await client.report(hub_report(99, cpu_s=1.5, clients=4.0))
+        text = (await http.get("/metrics")).text
+        labels = 'instance="hub-1",role="hub"'
+        assert f"crossfade_process_cpu_seconds_total{{{labels}}} 1.5" in text
+        assert 'crossfade_resource{instance="hub-1",name="clients",role="hub"} 4.0' in text
+        assert 'crossfade_instances{role="hub"} 1.0' in text
         assert 'crossfade_process_resident_bytes{instance="control",role="control"}' in text
         page = (await http.get("/plain")).text
         assert "rolling_back" in page

@@ -3,7 +3,8 @@
 from typing import Any
 
 from crossfade.core.evidence import Evidence
-from crossfade.core.success import recoveries, weeks
+from crossfade.core.success import recoveries, usage_rows, weeks
+from crossfade.core.telemetry_windows import UsageTotal, Window
 from crossfade.core.verdict import Measurement, Verdict
 
 ROLLOUT: dict[str, Any] = {
@@ -67,3 +68,16 @@ def test_recoveries() -> None:
     assert recoveries(
         [{"figures": {"arrived_after_ms": 1_250}}, {"figures": {}}, {"reason": "open still"}]
     ) == [1_250.0]
+
+
+def test_what_each_kind_of_process_used_week_by_week() -> None:
+    sunday_us = 1_700_438_400_000_000 - 1  # the last microsecond of 2023-W46
+    windows = [Window(0, sunday_us), Window(0, sunday_us + 1), Window(0, sunday_us + 2)]
+    for window in windows:
+        window.usage["hub"] = UsageTotal(observed_s=10.0, cpu_s=2.5, rss_bytes=5e7, fds=9.0)
+    windows[2].usage["control"] = UsageTotal(rss_bytes=6e7)
+    assert usage_rows(windows) == [
+        {"week": "2023-W46", "role": "hub", "cores": 0.25, "rss_bytes": 5e7, "fds": 9.0},
+        {"week": "2023-W47", "role": "control", "cores": None, "rss_bytes": 6e7, "fds": 0.0},
+        {"week": "2023-W47", "role": "hub", "cores": 0.25, "rss_bytes": 5e7, "fds": 9.0},
+    ]

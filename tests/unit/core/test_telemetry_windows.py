@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crossfade.core.telemetry import Role
 from crossfade.core.telemetry_windows import MAX_INSTANCES, MAX_UNSAVED, TelemetryWindows, Window
-from tests.rollouts import SECOND, publisher_report, reader_report
+from tests.rollouts import SECOND, hub_report, publisher_report, reader_report
 
 LIVE_US = 5 * SECOND
 
@@ -178,3 +178,28 @@ def test_what_processes_use_adds_up_by_role_and_survives_a_restart() -> None:
     before = windows.total.to_json()
     del before["usage"]
     assert Window.from_json(before).usage == {}, "as an earlier version stored it"
+
+
+def test_a_service_counts_by_what_it_uses_and_by_nothing_else() -> None:
+    windows = fresh()
+    for second in range(1, 4):
+        report = hub_report(second * SECOND, cpu_s=float(second), rss_bytes=second * 10.0)
+        assert windows.add(report, second * SECOND)
+    assert not windows.add(report, 3 * SECOND), "a repeated send"
+    assert (windows.live(3 * SECOND), windows.instances) == ([], {})
+    assert [one.report.instance for one in windows.live_services(3 * SECOND)] == ["hub-1"]
+    assert windows.live_services(3 * SECOND + LIVE_US + 1) == []
+    assert (windows.total.reports, windows.total.covered_us) == (0, {})
+    assert windows.total.usage["hub"].cpu_s == 2.0
+
+
+def test_what_services_used_in_quiet_windows_is_kept_with_the_next_one() -> None:
+    windows = fresh()
+    for second in range(1, 61):
+        windows.add(hub_report(second * SECOND, cpu_s=float(second)), second * SECOND)
+    assert windows.take_unsaved() == [], "quiet days are no rows"
+    windows.add(publisher_report(61 * SECOND), 61 * SECOND)
+    windows.cut(62 * SECOND)
+    kept = windows.take_unsaved()
+    assert len(kept) == 1
+    assert (kept[0].usage["hub"].cpu_s, kept[0].usage["hub"].observed_s) == (59.0, 59.0)
