@@ -8,6 +8,7 @@ or topics of their own. ``database_url`` is a fresh migrated database per test (
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from hypothesis import settings
 settings.register_profile("check", derandomize=True, deadline=None)
 settings.register_profile("search", derandomize=False, deadline=None, max_examples=1_000)
 settings.load_profile("check")
+
+# Whoever starts a check in the background of a shell has SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Prefect makes its home folder when it is imported; a test run has nothing to do with the user's.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="crossfade-prefect-")
