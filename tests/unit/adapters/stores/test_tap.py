@@ -135,3 +135,24 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         other.close()
         with pytest.raises(StoreRejected, match=said):
             TapReader(tmp_path / f"{version}.db", "websocket")
+
+
+def test_new_deliveries_are_told_without_reading_the_old(world: World) -> None:
+    """An incremental check asks for them each time, however long the recording is."""
+    for event in world.publish(LOST, 3_000, to=("websocket",))[-4:]:
+        world.deliver(event, ["websocket"])
+    opened = reader(world)
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    try:
+        opened._connection.set_progress_handler(count, 10)
+        told = opened.changes("0:3000")
+    finally:
+        opened.close()
+    assert told == ("0:3004", (Range(LOST, 2_997, 3_000),))
+    assert steps < 100  # of ten instructions; some 3,000 when every delivery is looked at
