@@ -153,11 +153,12 @@ class Watched:
         """The rows of lost ranges."""
         return [text for kind, text in self.page.evaluate("() => window.rows") if kind == "lost"]
 
-    def freeze(self, seconds: float) -> None:
-        """Stop the page's timers and tasks, as a browser does with a hidden tab, for a while."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the page's timers and tasks, as a browser does with a hidden tab."""
         session = self.page.context.new_cdp_session(self.page)
         session.send("Page.setWebLifecycleState", {"state": "frozen"})
-        time.sleep(seconds)
+        yield
         session.send("Page.setWebLifecycleState", {"state": "active"})
         session.detach()
 

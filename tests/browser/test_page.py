@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from crossfade.control.auth import page_link
-from crossfade.local.keys import mint_token
 from tests.browser.page import Watched, eventually
 from tests.browser.stage import FLIGHTS, Stage
 
@@ -138,35 +137,6 @@ def test_a_reload_goes_on_where_the_page_stood(page: Watched, rollout: Stage) ->
     assert page.errors == []
 
 
-def test_an_expired_token_is_replaced(page: Watched, rollout: Stage) -> None:
-    """The page believes its token to be good for an hour; the server ends it after six seconds."""
-    secret = rollout.settings.stack.jwt_secret.get_secret_value()
-    served: list[str] = []
-
-    def shorten(route: Any) -> None:
-        answer = route.fetch()
-        body = answer.json()
-        lifetime_s = 6.0 if not served else 3_600.0
-        body["supabase"]["access_token"] = mint_token(
-            secret, "authenticated", lifetime_s=lifetime_s
-        )
-        served.append(body["supabase"]["access_token"])
-        route.fulfill(response=answer, json=body)
-
-    rollout.begin(100)
-    rollout.rate(100)
-    page.page.route("**/v1/client-config", shorten)
-    page.open()
-    rollout.forward()
-    page.await_badge("realtime")
-    # Asking the page lets Playwright answer its requests meanwhile.
-    eventually(lambda: page.badge != "" and len(served) > 1, 30, lambda: f"{len(served)} tokens")
-    page.await_badge("realtime", 40)
-    page.page.wait_for_timeout(3_000)
-    assert page.badge == "realtime"
-    page.finish(at_least=300)
-
-
 def test_offline_and_back(page: Watched, rollout: Stage) -> None:
     rollout.begin(50)
     rollout.rate(100)
@@ -174,7 +144,11 @@ def test_offline_and_back(page: Watched, rollout: Stage) -> None:
     rollout.forward()
     page.await_badge("both")
     page.page.context.set_offline(True)
-    time.sleep(6)
+    detail = page.page.locator(".badge-detail")
+    eventually(lambda: not page.state["live"], 20, lambda: str(page.state))
+    eventually(lambda: "will retry in" in detail.inner_text(), 20, detail.inner_text)
+    before = rollout.published
+    eventually(lambda: rollout.published > before + 200, 20)
     page.page.context.set_offline(False)
     page.await_badge("both", 40)
     page.finish(at_least=500, timeout_s=30)

@@ -100,6 +100,7 @@ def test_tab_frozen(page: Watched, rollout: Stage) -> None:
     page.open()
     rollout.forward()
     page.await_badge("both")
-    page.freeze(8)
+    with page.frozen():
+        time.sleep(8)
     page.await_badge("both", 30)
     page.finish(at_least=1_000, timeout_s=30)
