@@ -8,8 +8,7 @@ None when it does not apply, as a pandas DataFrame whose index names its rows) a
 ``rules(material)`` (its ``Rule``s). Drop another module in and it runs as well.
 """
 
-from expectations.docs import pages_folder
 from expectations.rule import Material, Rule
 from expectations.run import preload, suite_names, validate
 
-__all__ = ["Material", "Rule", "pages_folder", "preload", "suite_names", "validate"]
+__all__ = ["Material", "Rule", "preload", "suite_names", "validate"]

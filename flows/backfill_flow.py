@@ -10,7 +10,7 @@ from tasks.control_plane import store_result
 from tasks.outcomes import backfilled
 from tasks.pages import backfill_page, reconciliation_page
 from tasks.parameters import titled
-from tasks.reconciliation import compare_stores
+from tasks.reconciliation import compare_stores, docs_of
 from tasks.repair import copy_missing
 
 __all__ = ["backfill"]
@@ -32,5 +32,7 @@ async def backfill(
     copied = await copy_missing(dry_run, everything)
     result = await compare_stores("backfill")
     await store_result(result)
-    await keep_page("backfill", backfill_page(copied) + reconciliation_page(result), "Backfill")
+    await keep_page(
+        "backfill", backfill_page(copied) + reconciliation_page(result, docs_of(result)), "Backfill"
+    )
     return backfilled(copied, result)

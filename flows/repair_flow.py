@@ -11,7 +11,7 @@ from tasks.control_plane import store_result
 from tasks.outcomes import backfilled
 from tasks.pages import backfill_page, reconciliation_page
 from tasks.parameters import titled
-from tasks.reconciliation import compare_stores
+from tasks.reconciliation import compare_stores, docs_of
 from tasks.repair import copy_missing, last_findings
 
 __all__ = ["repair"]
@@ -33,5 +33,5 @@ async def repair(dry_run: Annotated[bool, titled("Dry run")] = True) -> State[An
     result = await compare_stores("repair")
     await store_result(result)
     page = backfill_page(copied, f"Repair of what reconciliation {found.hash[:12]} found")
-    await keep_page("repair", page + reconciliation_page(result), "Repair")
+    await keep_page("repair", page + reconciliation_page(result, docs_of(result)), "Repair")
     return backfilled(copied, result)

@@ -16,8 +16,9 @@ from crossfade.errors import Refused
 from tasks.approval import ask, settle
 from tasks.artifacts import keep_page
 from tasks.control_plane import command, next_step, pause, store_result
+from tasks.findings import keep_findings
 from tasks.outcomes import finished, stopped
-from tasks.pages import checks_page, reconciliation_page, stage_name
+from tasks.pages import checks_page, stage_name
 from tasks.parameters import titled
 from tasks.preflight import check_everything
 from tasks.reconciliation import compare_stores, preload
@@ -67,7 +68,7 @@ async def rollout_week(stage: Annotated[int, titled("Stage", ge=0)] = 0) -> Stat
                     result = await compare_stores(
                         "week", measurements=step.evidence.get("measurements")
                     )
-                    await keep_page("reconciliation", reconciliation_page(result), "Gate")
+                    await keep_findings(result, "Gate")
                     stored = await store_result(result)
                     rollout = await command("reconciled", stage, attempt, reconciliation=stored)
                     if rollout["phase"] == "reconciling":

@@ -5,12 +5,11 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.artifacts import keep_page
 from tasks.control_plane import rollout, store_result
+from tasks.findings import chart_findings, keep_findings
 from tasks.outcomes import validated
-from tasks.pages import reconciliation_page
 from tasks.parameters import titled
-from tasks.reconciliation import compare_stores, docs_of
+from tasks.reconciliation import compare_stores
 from tasks.runs import end_stale_forms, keep_going
 from tasks.validation import report_breach
 
@@ -33,10 +32,11 @@ async def validate(
             out among the workers of `prefect.runner`.
     """
     result = await compare_stores("validate", full=full, content=content)
-    page = reconciliation_page(result, docs_of(result))
-    await keep_page("reconciliation", page, "Validation")
+    await keep_findings(result, "Validation")
     stored = await store_result(result)
     active = await rollout()
     await report_breach(result, stored, active)
     await end_stale_forms(active)
-    return validated(result, await keep_going(active))
+    kept_going = await keep_going(active)
+    await chart_findings()
+    return validated(result, kept_going)

@@ -127,7 +127,7 @@ def checks_page(checks: Iterable[Mapping[str, Any]], stage: str) -> str:
 
 
 def reconciliation_page(result: Mapping[str, Any], docs: str = "") -> str:
-    """A reconciliation's result (docs/protocol.md, section 8); ``docs`` is the suites' own page."""
+    """A reconciliation's result (docs/protocol.md, section 8); ``docs``: its Data Docs' address."""
     blocks = result.get("blocks", {})
     stores = result.get("stores", {})
     rare = [one for one in _RARE_FIGURES if any(count.get(one) for count in stores.values())]
@@ -156,7 +156,7 @@ def reconciliation_page(result: Mapping[str, Any], docs: str = "") -> str:
                 f"| {cell(suite['suite'])} | {verdict} | {suite['expectations']} | {failed} |"
             )
     if docs:
-        lines += ["", f"Great Expectations' pages of the suites: `{cell(docs)}`."]
+        lines += ["", f"[Great Expectations' pages of the suites]({docs}), which ask for a token."]
     for gap in result.get("gaps", ()):
         who = f"{cell(gap['by'])}: {cell(gap['reason'])}"
         lines += ["", f"Not seen by the tap, accepted by {who} (`{cell(gap['range'])}`)."]

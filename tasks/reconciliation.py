@@ -5,7 +5,6 @@ import importlib
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -14,8 +13,9 @@ from prefect.logging import get_run_logger
 
 from crossfade.core.reconciliation import Reconciliation, SuiteResult
 from crossfade.core.verdict import Measurement
+from crossfade.data_docs import page_of
 from crossfade.reconcile import Judge, reconcile
-from tasks.settings_source import settings, settings_folder
+from tasks.settings_source import settings
 from tasks.spreading import Spreading
 
 __all__ = ["LEGACY_STORES", "compare_stores", "docs_of", "preload"]
@@ -86,22 +86,16 @@ def _compare(
 
 
 def _judge(result: Reconciliation) -> list[SuiteResult]:
-    found: list[SuiteResult] = _import_expectations().validate(result, docs=_docs())
+    found: list[SuiteResult] = _import_expectations().validate(
+        result, docs=settings().reconcile.docs
+    )
     return found
 
 
 def docs_of(result: dict[str, Any]) -> str:
-    """Where the suites' own pages of a result are; "" where none are kept."""
-    docs = _docs()
-    if docs is None:
-        return ""
-    index: Path = _import_expectations().pages_folder(docs, int(result["at_us"])) / "index.html"
-    return str(index) if index.is_file() else ""
-
-
-def _docs() -> Path | None:
-    docs = settings().reconcile.docs
-    return None if docs is None else settings_folder() / docs
+    """The address of Great Expectations' pages of a result; "" where none are kept."""
+    found = page_of(settings().reconcile.docs, int(result["at_us"]))
+    return "" if found is None else settings().control.url.rstrip("/") + found
 
 
 def _with_delivery(

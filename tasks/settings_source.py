@@ -14,7 +14,13 @@ from crossfade.settings import SETTINGS_VARIABLE, Settings, load_settings
 
 __all__ = ["settings", "settings_folder"]
 
-_PATHS = (("journal", "path"), ("tap", "path"), ("reconcile", "state"), ("prefect", "bundles"))
+_PATHS = (
+    ("journal", "path"),
+    ("tap", "path"),
+    ("reconcile", "state"),
+    ("reconcile", "docs"),
+    ("prefect", "bundles"),
+)
 
 
 @lru_cache(maxsize=1)
@@ -33,8 +39,9 @@ def settings() -> Settings:
     changes: dict[str, Any] = {}
     for section, field in _PATHS:
         part = changes.get(section, getattr(found, section))
-        path: Path = getattr(part, field)
-        changes[section] = part.model_copy(update={field: folder / path})
+        path: Path | None = getattr(part, field)
+        if path is not None:
+            changes[section] = part.model_copy(update={field: folder / path})
     return found.model_copy(update=changes)
 
 

@@ -54,7 +54,7 @@ def status(
     if as_json:
         print_json(document)
     else:
-        console().print(status_view(document))
+        console().print(status_view(document, found.control.url))
 
 
 def start(
@@ -287,7 +287,7 @@ def _watch(settings: Settings, as_json: bool) -> int:
                     if live is None:
                         typer.echo(orjson.dumps(document).decode())
                     else:
-                        live.update(status_view(document), refresh=True)
+                        live.update(status_view(document, settings.control.url), refresh=True)
                     await asyncio.sleep(WATCH_S)
                     document = await _next_status(client, live) or document
 

@@ -8,6 +8,7 @@ import typer
 from crossfade.cli.calls import console, print_json
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.control.auth import page_link
+from crossfade.data_docs import PAGE_PATH
 
 __all__ = ["register"]
 
@@ -36,10 +37,16 @@ def pages(
     lifetime_s = hours * 3_600.0
     links = {
         name: page_link(control, path, lifetime_s, now_s)
-        for name, path in (("operations", "/"), ("departures", "/departures"))
+        for name, path in (
+            ("operations", "/"),
+            ("departures", "/departures"),
+            ("data_docs", PAGE_PATH),
+        )
     }
     if as_json:
         print_json({**links, "ends_at_us": int((now_s + lifetime_s) * 1e6)})
         return
     for name, link in links.items():
-        console().print(f"{name}: {link}", soft_wrap=True, highlight=False, markup=False)
+        console().print(
+            f"{name.replace('_', ' ')}: {link}", soft_wrap=True, highlight=False, markup=False
+        )

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from typing import Annotated
 
 import orjson
@@ -19,8 +21,11 @@ from crossfade.core.event import Position
 from crossfade.core.reconciliation import STORES, UNDECIDED, Kind, Reconciliation
 from crossfade.core.reconciliation_plan import Range
 from crossfade.core.verdict import Verdict
+from crossfade.data_docs import page_of, run_folder
+from crossfade.errors import UsageError
 from crossfade.explain import Explanation, explain, row_to_json
 from crossfade.gaps import acknowledge
+from crossfade.reconcile import Judge
 from crossfade.reconcile import reconcile as run_reconciliation
 from crossfade.settings import Settings
 
@@ -94,6 +99,14 @@ def reconcile(
             "instead of the local one.",
         ),
     ] = None,
+    docs: Annotated[
+        bool,
+        typer.Option(
+            "--docs",
+            help="Judge the result by the suites of expectations as well, and keep Great "
+            "Expectations' pages of them in `reconcile.docs`.",
+        ),
+    ] = False,
     by: Annotated[str, typer.Option(help="Who accepts a gap.")] = "",
     reason: Annotated[str, typer.Option(help="Why a gap is accepted.")] = "",
     json: JsonOption = False,
@@ -112,6 +125,7 @@ def reconcile(
         raise typer.Exit(_explain(chosen, Position.parse(position), json))
     if gap is not None:
         raise typer.Exit(_acknowledge(chosen, Range.parse(gap), by, reason, json))
+    judge = _judge(chosen) if docs else None
     with _progress(quiet=json) as report:
         result = run_reconciliation(
             chosen,
@@ -120,13 +134,49 @@ def reconcile(
             ranges=ranges,
             stores=tuple(store) if store else STORES,
             categories=tuple(category) if category else None,
+            judge=judge,
             progress=report,
         )
     if json:
         _write_json(result.to_json())
     else:
         _show(result, Console())
+        if docs:
+            _show_docs(result, chosen)
     raise typer.Exit(_status(result))
+
+
+def _judge(settings: Settings) -> Judge:
+    """The suites, which are a user's to extend: nothing of the library knows them.
+
+    Raises:
+        UsageError: no folder is named for the pages, or the suites can not be imported.
+    """
+    folder = settings.reconcile.docs
+    if folder is None:
+        raise UsageError("--docs: reconcile.docs names no folder for the pages")
+    try:
+        suites = import_module("expectations")
+    except ImportError as error:
+        raise UsageError(
+            f"--docs: the suites need the extra: pip install 'crossfade[operate]' ({error})"
+        ) from error
+    return partial(suites.validate, docs=folder)
+
+
+def _show_docs(result: Reconciliation, settings: Settings) -> None:
+    for suite in result.suites:
+        held = suite.expectations - len(suite.failed)
+        sys.stdout.write(
+            f"suite {suite.suite}: {suite.verdict.value}, {held} of {suite.expectations} "
+            "expectations hold\n"
+        )
+        for line in suite.failed:
+            sys.stdout.write(f"  {line}\n")
+    folder = settings.reconcile.docs
+    if folder is not None and (served := page_of(folder, result.at_us)) is not None:
+        sys.stdout.write(f"pages: {run_folder(folder, result.at_us) / 'index.html'}\n")
+        sys.stdout.write(f"served at {settings.control.url.rstrip('/')}{served}\n")
 
 
 def _acknowledge(settings: Settings, asked: Range, by: str, reason: str, json: bool) -> int:

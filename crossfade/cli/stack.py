@@ -188,7 +188,9 @@ async def _run_stack(base: Any, without: frozenset[str], console: Console) -> in
         console.print(
             f"\nready after {time.monotonic() - began:.1f} s; everything is in "
             f"{stack.paths.state}; Ctrl-C ends it\n"
-            f"Prefect's page asks for a password: tokens.prefect in {stack.paths.description}",
+            f"Prefect's page asks for a password: tokens.prefect in {stack.paths.description}\n"
+            "links that open the pages, what the suites of expectations said among them: "
+            f"crossfade pages --state {stack.paths.state}",
             highlight=False,
             soft_wrap=True,
         )

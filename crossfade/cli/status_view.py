@@ -32,8 +32,8 @@ def when(at_us: int | None) -> str:
     return datetime.fromtimestamp(at_us / 1e6, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def status_view(status: Mapping[str, Any]) -> RenderableType:
-    """Everything that the status document holds, as tables."""
+def status_view(status: Mapping[str, Any], url: str) -> RenderableType:
+    """Everything that the status document of the control server at ``url`` holds, as tables."""
     parts: list[RenderableType] = [_headline(status)]
     rollout = status["rollout"]
     if status["incident"]:
@@ -50,6 +50,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     parts.append(_instances(status))
     if status["reconciliation"]:
         parts.append(_reconciliation(status["reconciliation"]))
+        if docs := status["reconciliation"].get("data_docs"):
+            parts.append(Text(f"what the suites said of it: {url.rstrip('/')}{docs}"))
     return Group(*parts)
 
 

@@ -17,12 +17,14 @@ from crossfade.adapters.control import MAX_WAIT_S
 from crossfade.control.auth import Access, Denied, authorise, check_verb
 from crossfade.control.breakers import set_breaker
 from crossfade.control.dashboard import (
+    PAGES,
     bundled_dashboard,
     client_config,
     cross_origin,
     dashboard_routes,
     page,
 )
+from crossfade.control.data_docs import data_docs, data_docs_page
 from crossfade.control.metrics import metrics_text
 from crossfade.control.page import status_page
 from crossfade.control.service import ControlService, NoRollout
@@ -63,7 +65,11 @@ def build_app(service: ControlService) -> Starlette:
             *(
                 []
                 if folder is None
-                else [route("/departures", _dashboard(folder, "departures"), "GET", None)]
+                else [
+                    route(f"/{name}", _dashboard(folder, name), "GET", None)
+                    for name in PAGES
+                    if name
+                ]
             ),
             *dashboard_routes(folder),
             route("/healthz", _healthz, "GET", None),
@@ -81,6 +87,8 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/breakers", set_breaker, "POST", operate),
             route("/v1/reconciliations", _reconciliations, "GET", look),
             route("/v1/reconciliations", _add_reconciliation, "POST", operate),
+            route("/v1/data-docs", data_docs, "GET", look),
+            route("/v1/data-docs/{at_us:int}/{suite}", data_docs_page, "GET", look),
             route("/v1/audit", _audit, "GET", look),
             route("/v1/incidents", _incidents, "GET", look),
         ],

@@ -121,7 +121,7 @@ def page_token(control: ControlSettings, lifetime_s: float, now_s: float) -> str
 
 
 def page_link(control: ControlSettings, path: str, lifetime_s: float, now_s: float) -> str:
-    """The address of a page (``/`` or ``/departures``) that signs in whoever opens it.
+    """The address of a page (``dashboard.PAGES``) that signs in whoever opens it.
 
     The token stands in the fragment, which no browser sends to any server; the page takes it
     out of its address at once.

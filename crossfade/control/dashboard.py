@@ -17,6 +17,7 @@ from crossfade.local.keys import mint_token
 from crossfade.settings import Settings
 
 __all__ = [
+    "PAGES",
     "TOKEN_S",
     "bundled_dashboard",
     "client_config",
@@ -28,7 +29,8 @@ __all__ = [
 TOKEN_S = 3_600.0
 """How long a page's Supabase token is valid; the page fetches a fresh one before."""
 
-PAGES = {"": "index.html", "departures": "departures.html"}
+PAGES = {"": "index.html", "departures": "departures.html", "data-docs": "data-docs.html"}
+"""The file of each page, by its path."""
 _YEAR_S = 31_536_000
 
 

@@ -32,6 +32,7 @@ from crossfade.core.rollout import (
 from crossfade.core.rollout import commands as c
 from crossfade.core.statistics import proportion_lower
 from crossfade.core.telemetry import Report
+from crossfade.data_docs import page_of
 from crossfade.errors import Refused, UsageError, VersionConflict
 from crossfade.ports import Clock
 from crossfade.settings import RolloutSettings, Settings
@@ -339,7 +340,11 @@ class ControlService:
         incident = None
         if state is not None and state.incident_id is not None:
             incident = await self.db(self.store.incident, state.incident_id)
-        last = await self.db(self.records.reconciliations, 1)
+        docs = self.settings.reconcile.docs
+        last = [
+            {**one, "data_docs": await self.db(page_of, docs, int(one.get("at_us", -1)))}
+            for one in await self.db(self.records.reconciliations, 1)
+        ]
         return status_document(
             rollout=state,
             flags=self.flags,

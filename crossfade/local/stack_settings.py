@@ -155,7 +155,10 @@ def stack_settings(
             "operator_token": own.operator_token,
             "instance_token": own.instance_token,
         },
-        "reconcile": {"state": str(paths.state / "reconcile.db")},
+        "reconcile": {
+            "state": str(paths.state / "reconcile.db"),
+            "docs": str((base.reconcile.docs or paths.state / "data-docs").absolute()),
+        },
         "prefect": {
             "api_url": f"http://{HOST}:{ports['prefect']}/api",
             "auth": f"{PREFECT_USER}:{own.prefect_password}",

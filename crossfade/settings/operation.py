@@ -96,7 +96,7 @@ class ReconcileSettings(Section):
         None, description="the tap joined an older journal then: expect nothing earlier of it"
     )
     docs: Path | None = Field(
-        None, description="folder for Great Expectations' pages of what the suites said"
+        None, description="folder for Great Expectations' pages, which the control server shows"
     )
     every_s: float = Field(300.0, gt=0, description="schedule of the validate deployment")
     state: Path = Path("crossfade-reconcile.db")

@@ -13,6 +13,6 @@ export default defineConfig({
     emptyOutDir: true,
     modulePreload: { polyfill: false },
     target: "es2022",
-    rollupOptions: { input: { index: path("index.html"), departures: path("departures.html") } },
+    rollupOptions: { input: { index: path("index.html"), departures: path("departures.html"), "data-docs": path("data-docs.html") } },
   },
 });

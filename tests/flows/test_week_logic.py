@@ -35,12 +35,11 @@ class Script:
         self.after_reconciled = "awaiting_approval"
         monkeypatch.setattr(week, "get_run_logger", lambda: logging.getLogger("test"))
         for name in ("supersede", "next_step", "pause", "command", "check_everything",
-                     "keep_page", "end_stale_forms", "compare_stores", "store_result", "ask",
-                     "settle"):  # fmt: skip
+                     "keep_page", "keep_findings", "end_stale_forms", "compare_stores",
+                     "store_result", "ask", "settle"):  # fmt: skip
             monkeypatch.setattr(week, name, getattr(self, name))
         monkeypatch.setattr(week, "preload", lambda: self.done.append("preload"))
-        for name in ("checks_page", "reconciliation_page"):
-            monkeypatch.setattr(week, name, lambda *_: "page")
+        monkeypatch.setattr(week, "checks_page", lambda *_: "page")
 
     async def run(self, *steps: Step) -> Any:
         self.steps = iter(steps)
@@ -76,6 +75,9 @@ class Script:
 
     async def keep_page(self, key: str, page: str, description: str) -> None:
         self.done.append(f"page {key}")
+
+    async def keep_findings(self, result: dict[str, Any], title: str) -> None:
+        self.done.append(f"findings of the {title}")
 
     async def compare_stores(self, trigger: str, **given: Any) -> dict[str, Any]:
         self.compared = given
@@ -127,7 +129,7 @@ async def test_the_whole_week(script: Script) -> None:
         "preload",
         "soaked 0/1",
         "compare for week",
-        "page reconciliation",
+        "findings of the Gate",
         "reconciled 0/1",
         "ask '' after 0",
         "ask 'worse' after 1",

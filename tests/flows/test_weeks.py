@@ -1,7 +1,9 @@
 """Weeks on a real Prefect: its server, its worker, its deployments, and its pages' calls."""
 
 import asyncio
+import base64
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +56,19 @@ async def reach(control: ControlClient, *phases: str) -> dict[str, Any]:
         return found if found is not None and found["phase"] in phases else None
 
     return await until(look, f"phase {' or '.join(phases)}")
+
+
+async def data_docs_of(world: FlowWorld, link: str) -> str:
+    """The page of the counts that the link of a run leads to, as a browser would get it."""
+    address = re.search(r"(http://[^/]+)/data-docs\?at_us=(\d+)", link)
+    assert address is not None
+    server, at_us = address.groups()
+    token = world.settings.control.operator_token.get_secret_value()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=server, headers=headers, trust_env=False) as browser:
+        page = await browser.get(f"/v1/data-docs/{at_us}/counts")
+    assert page.status_code == 200, page.text
+    return page.text
 
 
 async def form_of(api: PrefectApi, run_id: str, after: str = "") -> Form:
@@ -262,6 +277,15 @@ async def test_a_crashed_run_is_replaced_and_a_request_takes_it_back(
     first, second, backfill, repair, report = [await api.wait(run, WAIT_S) for run in runs]
     assert {first["state_type"], second["state_type"]} == {"COMPLETED", "CANCELLED"}
     kept = first if first["state_type"] == "COMPLETED" else second
+    link, picture = [
+        next(one for one in await api.artifacts(key) if one["flow_run_id"] == kept["id"])
+        for key in ("data-docs", "reconciliation-chart")
+    ]
+    assert "pages of the suites" in link["data"]
+    assert "Evaluated Expectations" in await data_docs_of(rollout, link["data"])
+    svg = base64.b64decode(picture["data"].removeprefix("data:image/svg+xml;base64,"))
+    assert b"wrong (events, limit 0)" in svg
+    assert b"nothing was reported" not in svg
     assert kept["state"]["message"].startswith("pass: 120 events checked, 0 discrepancies; ")
     assert "in place of a run that had crashed" in kept["state"]["message"]
     assert backfill["state"]["message"] == "0 events copied; afterwards: pass"

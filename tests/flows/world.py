@@ -366,6 +366,7 @@ class FlowWorld:
                 "recheck_s": 0.2,
                 "every_s": 86_400.0,
                 "state": str(self.folder / "seals.db"),
+                "docs": str(self.folder / "data-docs"),
             },
             "prefect": {
                 "api_url": f"http://{HOST}:{free_port()}/api",

@@ -59,6 +59,15 @@ const RETRY_MS = 2_000;
  * Rejects with `Refusal` when it answers an error, and with what `fetch` says when it does not.
  */
 export async function call<T>(token: string, path: string, body?: object): Promise<T> {
+  return (await (await fetched(token, path, body)).json()) as T;
+}
+
+/** Read a page of the control server as text; rejects like `call`. */
+export async function read(token: string, path: string): Promise<string> {
+  return (await fetched(token, path)).text();
+}
+
+async function fetched(token: string, path: string, body?: object): Promise<Response> {
   const init: RequestInit = {
     headers: { authorization: `Bearer ${token}` },
     signal: AbortSignal.timeout(TIMEOUT_MS),
@@ -69,9 +78,9 @@ export async function call<T>(token: string, path: string, body?: object): Promi
     init.body = JSON.stringify(body);
   }
   const answer = await fetch(path, init);
+  if (answer.ok) return answer;
   const value: unknown = await answer.json();
-  if (!answer.ok) throw new Refusal(answer.status, (value as { error?: string }).error ?? answer.statusText);
-  return value as T;
+  throw new Refusal(answer.status, (value as { error?: string }).error ?? answer.statusText);
 }
 
 /** The session of this tab; asks for a token until one is accepted. */

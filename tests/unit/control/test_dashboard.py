@@ -24,6 +24,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text("operations")
     (folder / "departures.html").write_text("departures")
+    (folder / "data-docs.html").write_text("data docs")
     (folder / "assets" / "index-abc.js").write_text("export {}")
     monkeypatch.setattr(app, "bundled_dashboard", lambda: folder)
     return folder
@@ -50,6 +51,8 @@ async def test_pages_need_no_token_and_may_talk_to_their_own_transports(
     assert "default-src 'self'" in policy
     assert answer.headers["cache-control"] == "no-cache"
     assert (await http.get("/departures")).text == "departures"
+    docs = await http.get("/data-docs?at_us=1")
+    assert (docs.text, docs.headers["content-security-policy"]) == ("data docs", policy)
     assert "Crossfade" in (await http.get("/plain")).text
 
 
@@ -70,6 +73,7 @@ async def test_without_a_build_there_is_the_plain_page(
     async with running() as (server, _, _), httpx.AsyncClient(base_url=server.url) as client:
         assert "crossfade status" in (await client.get("/")).text
         assert (await client.get("/departures")).status_code == 404
+        assert (await client.get("/data-docs")).status_code == 404
 
 
 async def test_the_configuration_needs_a_token(http: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,9 +13,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from crossfade.cli import app
 from crossfade.core.reconciliation import Reconciliation
 from crossfade.core.verdict import Measurement, Verdict
+from crossfade.data_docs import run_folder, runs
+from crossfade.errors import UsageError
 from tests.reconciliation_data import World, stream
 
 # Great Expectations takes seconds to import: one worker does.
@@ -377,8 +382,8 @@ def test_the_suites_own_pages_are_kept_for_the_newest_runs(
         run = replace(result, at_us=result.at_us + later)
         found = expectations.validate(run, suites=["contents"], docs=tmp_path)
     kept = sorted(one.name for one in tmp_path.iterdir())
-    assert kept == [docs.pages_folder(tmp_path, result.at_us + later).name for later in (1, 2)]
-    folder = expectations.pages_folder(tmp_path, result.at_us + 2)
+    assert kept == [run_folder(tmp_path, result.at_us + later).name for later in (1, 2)]
+    folder = run_folder(tmp_path, result.at_us + 2)
     listed = (folder / "index.html").read_text(encoding="utf-8")
     for suite in found:
         held = f"{suite.expectations - len(suite.failed)} of {suite.expectations} expectations hold"
@@ -386,7 +391,24 @@ def test_the_suites_own_pages_are_kept_for_the_newest_runs(
     page = (folder / "contents.html").read_text(encoding="utf-8")
     assert "tolerance" in page
     assert 'href="index.html"' in page
-    assert "../" not in page.replace("../../../static", "")
+    # Whole without the network, and nothing in it runs: an event may have been the example.
+    assert not re.search(r"<script|<link|<img|\son\w+=|https?:|\.\./", page)
+    assert "default-src 'none'" in page
+    (run,) = runs(tmp_path, 1)
+    assert (run["at_us"], run["verdict"]) == (result.at_us + 2, "pass")
+    assert run["suites"] == [{"suite": "contents", "expectations": 12, "held": 12}]
+
+
+def test_what_an_event_smuggles_into_a_page_does_not_run(expectations: ModuleType) -> None:
+    still = importlib.import_module("expectations.docs").still
+    page = still(
+        "<html><body><p onclick='a()' title=\"x\">kept</p><SCRIPT>bad()</SCRIPT\n>"
+        '<img src="//evil.example/x"><link href="//evil.example"></body>\n</html>\n',
+        "<suite>",
+    )
+    assert "kept" in page
+    assert "&lt;suite&gt;" in page
+    assert not re.search(r"bad\(|onclick|evil", page)
 
 
 def test_pages_that_can_not_be_written_decide_nothing(
@@ -395,3 +417,33 @@ def test_pages_that_can_not_be_written_decide_nothing(
     (tmp_path / "file").touch()
     found = expectations.validate(result, suites=["contents"], docs=tmp_path / "file")
     assert {one.verdict for one in found} == {Verdict.PASS}
+
+
+def test_the_command_judges_keeps_the_pages_and_says_where_they_are(
+    expectations: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crossfade.toml").write_text(
+        '[journal]\npath = "journal.db"\n[tap]\npath = "tap.db"\n'
+        '[control]\nurl = "http://control.example:8780/"\n'
+        '[reconcile]\nstate = "seals.db"\nrecheck_s = 0.0\ndocs = "pages"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    with World(tmp_path, now_us=1_700_000_000_000_000) as world:
+        world.drop("supabase", world.fill(stream("critical", 3), 20)[3])
+        monkeypatch.setattr("crossfade.comparison.SupabaseReader", lambda _: world.supabase)
+        done = CliRunner().invoke(app, ["reconcile", "--docs"])
+    assert done.exit_code == 1, done.output
+    (run,) = runs(tmp_path / "pages", 9)
+    assert (run["verdict"], [one["suite"] for one in run["suites"]]) == (
+        "fail",
+        ["contents", "counts", "shape"],
+    )
+    assert "suite contents: fail, 11 of 12 expectations hold\n  no-missing-critical" in done.stdout
+    page = f"pages: pages/{run_folder(Path(), run['at_us'])}/index.html\n"
+    assert page + f"served at http://control.example:8780/data-docs?at_us={run['at_us']}\n" in (
+        done.stdout
+    )
+    (tmp_path / "crossfade.toml").write_text("", encoding="utf-8")
+    refused = CliRunner().invoke(app, ["reconcile", "--docs"])
+    assert isinstance(refused.exception, UsageError)

@@ -163,6 +163,9 @@ export interface Reconciliation {
   readonly discrepancies: readonly Discrepancy[];
   readonly discrepancy_count: number;
   readonly errors?: Readonly<Record<string, string>>;
+  readonly suites: readonly { readonly suite: string; readonly verdict: Verdict }[];
+  /** Where Great Expectations' pages of it are, where they are kept. */
+  readonly data_docs: string | null;
 }
 
 export interface Incident {

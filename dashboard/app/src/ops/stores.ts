@@ -76,7 +76,7 @@ export class ReconciliationPanel {
   ) {}
 
   show({ reconciliation }: Status): void {
-    const drawn = JSON.stringify([reconciliation?.at_us, reconciliation?.checked_events]);
+    const drawn = JSON.stringify([reconciliation?.at_us, reconciliation?.checked_events, reconciliation?.data_docs]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     if (reconciliation === null) {
@@ -99,8 +99,17 @@ export class ReconciliationPanel {
         h("tbody", {}, ...Object.entries(found.stores).map(([name, row]) => storeRow(name, row))),
       ),
       ...Object.entries(found.errors ?? {}).map(([name, error]) => h("p", { class: "problem" }, `${NAMES[name] ?? name}: ${error}`)),
+      this.#suites(found),
       this.#discrepancies(found),
     ];
+  }
+
+  #suites(found: Reconciliation): HTMLElement | null {
+    // A comparison from the command line, or of two stores, is judged by no suite.
+    if (found.suites.length === 0) return null;
+    const failed = found.suites.filter((one) => one.verdict !== "pass").map((one) => `${one.suite} ${one.verdict}`);
+    const said = failed.length ? failed.join(", ") : "all pass";
+    return h("p", { class: "muted" }, `${plural(found.suites.length, "suite")} of expectations: ${said}. `, found.data_docs !== null && h("a", { href: found.data_docs }, "Their pages"));
   }
 
   #discrepancies(found: Reconciliation): HTMLElement | null {
