@@ -2,34 +2,33 @@
 
 Makes the work pool (or updates its template; ``--type docker`` or ``kubernetes`` for runs in
 containers of ``--image``) and then runs ``prefect deploy --all`` with
-the settings' pool and schedules. By hand the same is ``prefect work-pool create crossfade
---type process`` and ``prefect deploy --all`` in the folder of ``prefect.yaml``.
+the settings' pool, schedules and plan: a week for each of its stages. By hand the same is
+``prefect work-pool create crossfade --type process``, and ``prefect deploy --all`` in the folder
+of a ``prefect.yaml`` as ``crossfade plan --deployments`` writes it.
 """
 
 import argparse
 import asyncio
-import copy
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect.cli import app
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
+from crossfade.deployments import deployment_document, document_text, intervals_of, read
 from crossfade.errors import PrefectUnavailable, UsageError
 from crossfade.local.prefect_api import PrefectApi
 from tasks.settings_source import settings
 from tasks.work_pools import container_template, process_template
 
-__all__ = ["adapted", "main", "make_pool"]
+__all__ = ["main", "make_pool"]
 
 _POLL_S = 0.1
 
@@ -89,37 +88,20 @@ def main() -> None:
     options = parser.parse_args()
     found = settings()
     pool = options.pool or found.prefect.work_pool
-    document = yaml.safe_load(options.file.read_text(encoding="utf-8"))
-    intervals = {
-        "validate": found.reconcile.every_s,
-        "report": found.prefect.report_every_s,
-    }
     try:
+        document = read(options.file)
         asyncio.run(make_pool(pool, options.wait_s, options.warm, options.type, options.image))
     except (UsageError, PrefectUnavailable) as error:
         sys.exit(f"tasks.deployment: {error}")
     with tempfile.TemporaryDirectory(prefix="crossfade-deploy-") as folder:
         file = Path(folder) / "prefect.yaml"
-        file.write_text(yaml.safe_dump(adapted(document, pool, intervals)), encoding="utf-8")
+        plan = found.rollout.plan(found.topics)
+        adapted = deployment_document(document, plan, pool, intervals_of(found))
+        file.write_text(document_text(adapted), encoding="utf-8")
         # Prefect's command reads its words from where commands do.
         words = ("--no-prompt", "deploy", "--all", "--prefect-file", os.fspath(file))
         sys.argv[:] = ["prefect", *words]
         app()
-
-
-def adapted(
-    document: Mapping[str, Any], pool: str, intervals: Mapping[str, float]
-) -> dict[str, Any]:
-    """``prefect.yaml`` with another pool and other intervals (seconds, by deployment).
-
-    Prefect takes no ``{{ … }}`` in a schedule's interval, so this is how the settings get there.
-    """
-    found = copy.deepcopy(dict(document))
-    for one in found["deployments"]:
-        one["work_pool"]["name"] = pool
-        for schedule in one.get("schedules", ()):
-            schedule["interval"] = intervals[one["name"]]
-    return found
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from crossfade.core.rollout.outlook import duration_s, questions, warnings
 from crossfade.core.telemetry_windows import Window
 from crossfade.core.verdict import Verdict
 from crossfade.errors import SettingsError, UsageError
-from crossfade.settings import RolloutSettings
+from crossfade.settings import RolloutSettings, Settings
 
 __all__ = ["register"]
 
@@ -49,18 +49,31 @@ def plan(
         Path | None,
         typer.Option("--telemetry", help="Rehearse it against this file of telemetry windows."),
     ] = None,
+    deployments: Annotated[
+        bool,
+        typer.Option(
+            "--deployments",
+            help="Print its prefect.yaml: a deployment for each stage, and the rest.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the plan: its stages, what each gate will ask, and what is unwise about it.
 
     With --simulate or --telemetry also what each stage would have concluded from recorded
-    telemetry; ends with 1 when one would have been taken back.
+    telemetry; ends with 1 when one would have been taken back. With --deployments instead the
+    file that `prefect deploy --all` takes.
 
     Example: crossfade plan --preset eight-weeks --simulate
     """
     found = settings_for(settings, state)
     chosen = found.rollout if preset is None else _preset(found.rollout, preset)
     what = chosen.plan(found.topics)
+    if deployments:
+        if telemetry is not None or simulate:
+            raise UsageError("--deployments: not together with a rehearsal")
+        _print_deployments(found, what, as_json)
+        return
     rehearsed: list[StageRehearsal] | None = None
     if telemetry is not None or simulate:
         windows = call(found, _recorded) if telemetry is None else _read(telemetry)
@@ -73,6 +86,23 @@ def plan(
         _show(what, rehearsed)
     if rehearsed is not None and any(one.verdict is Verdict.FAIL for one in rehearsed):
         raise typer.Exit(1)
+
+
+def _print_deployments(found: Settings, what: Plan, as_json: bool) -> None:
+    try:
+        from crossfade.deployments import deployment_document, document_text, intervals_of, read
+        from crossfade.local.prefect import prefect_file
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--deployments needs {error.name}: pip install crossfade[operate]"
+        ) from error
+    known = read(prefect_file())
+    document = deployment_document(known, what, found.prefect.work_pool, intervals_of(found))
+    if as_json:
+        print_json(document["deployments"])
+    else:
+        # As it is: rich would wrap the lines of a file.
+        typer.echo(document_text(document), nl=False)
 
 
 def _preset(known: RolloutSettings, name: str) -> RolloutSettings:

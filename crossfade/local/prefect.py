@@ -15,6 +15,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import NamedTuple
 
+from crossfade.deployments import week_name
 from crossfade.errors import StackError
 from crossfade.local.prefect_seed import seed_name
 from crossfade.local.stack_settings import to_toml, write_private
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 WEEKS = ("rollout-week/week-1", "rollout-week/week-2", "rollout-week/week-3")
-"""The deployments of the rollout weeks, by stage (from 0)."""
+"""The deployments of the default plan's weeks, by stage (from 0)."""
 
 VALIDATE = "validate/validate"
 ROLLBACK = "rollback/rollback"
@@ -69,7 +70,7 @@ DEPLOYMENTS = (
     CUT_OVER,
     DECOMMISSION,
 )
-"""Every deployment of ``prefect.yaml`` as flow/deployment."""
+"""Every deployment of the default plan, as ``prefect.yaml`` has them: flow/deployment."""
 
 FLOW_MODULES = (
     "flows.rollout_week_flow",
@@ -98,17 +99,8 @@ class Launch(NamedTuple):
 
 
 def week_deployment(stage: int) -> str:
-    """The deployment of a stage (from 0).
-
-    Raises:
-        StackError: ``prefect.yaml`` has no deployment for it.
-    """
-    if not 0 <= stage < len(WEEKS):
-        raise StackError(
-            f"stage {stage} has no deployment: prefect.yaml has {len(WEEKS)} weeks; "
-            "add another with its stage as parameter"
-        )
-    return WEEKS[stage]
+    """The deployment of a stage (from 0) of the plan that was deployed."""
+    return f"rollout-week/{week_name(stage)}"
 
 
 def server(
@@ -202,7 +194,7 @@ async def deploy(
     timeout_s: float = 90.0,
     log: Path | None = None,
 ) -> None:
-    """Make the work pool and every deployment of ``prefect.yaml``, automations included.
+    """Make the work pool and every deployment, the plan's weeks and automations included.
 
     One subprocess; may be started together with the server, which it waits for. Repeating it
     updates what is there.

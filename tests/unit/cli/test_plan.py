@@ -4,6 +4,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from crossfade.cli import app
@@ -72,3 +73,17 @@ def test_a_file_that_is_none_is_refused(run: CliRunner, tmp_path: Path, text: st
         run.invoke(app, ["plan", "--telemetry", "t.json"], catch_exceptions=False)
     with pytest.raises(UsageError, match="No such file"):
         run.invoke(app, ["plan", "--telemetry", "absent.json"], catch_exceptions=False)
+
+
+def test_deployments_are_printed_as_a_file_for_prefect(run: CliRunner, tmp_path: Path) -> None:
+    with (tmp_path / "crossfade.toml").open("a") as file:
+        file.write('[prefect]\nwork_pool = "blue"\n')
+    found = run.invoke(app, ["plan", "--deployments"], catch_exceptions=False)
+    entries = yaml.safe_load(found.output)["deployments"]
+    assert [one["name"] for one in entries][:2] == ["week-1", "validate"], "a plan of one stage"
+    assert {one["work_pool"]["name"] for one in entries} == {"blue"}
+    words = ["plan", "--preset", "eight-weeks", "--deployments", "--json"]
+    listed = orjson.loads(run.invoke(app, words, catch_exceptions=False).output)
+    assert sum(one["name"].startswith("week-") for one in listed) == 8
+    with pytest.raises(UsageError, match="not together"):
+        run.invoke(app, ["plan", "--deployments", "--simulate"], catch_exceptions=False)

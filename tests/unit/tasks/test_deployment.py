@@ -1,6 +1,5 @@
 """What is deployed: the file of the repository, with the settings' pool and schedules."""
 
-import copy
 import importlib
 import sys
 from typing import Any
@@ -10,7 +9,6 @@ import yaml
 from prefect import Flow
 
 from crossfade.local.prefect import DEPLOYMENTS, FLOW_MODULES, prefect_file
-from tasks.deployment import adapted
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(prefect_file().read_text(encoding="utf-8"))
 
@@ -48,19 +46,6 @@ def test_no_flow_file_hides_a_module() -> None:
     for name in files:
         assert name not in sys.stdlib_module_names
         assert importlib.util.find_spec(name) is None, name
-
-
-def test_settings_replace_pool_and_intervals() -> None:
-    before = copy.deepcopy(DOCUMENT)
-    found = adapted(DOCUMENT, "other", {"validate": 7.5, "report": 60.0})
-    assert {one["work_pool"]["name"] for one in found["deployments"]} == {"other"}
-    intervals = {
-        one["name"]: [schedule["interval"] for schedule in one["schedules"]]
-        for one in found["deployments"]
-        if "schedules" in one
-    }
-    assert intervals == {"validate": [7.5], "report": [60.0]}
-    assert before == DOCUMENT
 
 
 def test_the_warm_process_imports_every_flow() -> None:
