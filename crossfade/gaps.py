@@ -6,7 +6,7 @@ exactly those events; they are listed with name and reason from then on, and nev
 of anything else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.stores.seals import SealStore
@@ -28,12 +28,17 @@ def acknowledge(
     *,
     by: str,
     reason: str,
+    tell: Callable[[Sequence[Gap]], None] | None = None,
     clock: Clock | None = None,
     readers: Mapping[str, StoreReader] | None = None,
 ) -> list[Gap]:
     """Accept the events of a range that are uncovered; those that are anything else stay findings.
 
     Compares the range first, journal and recording only. Some ``MAX_DISCREPANCIES`` events a call.
+
+    Args:
+        tell: puts the gaps into the control server's audit; called before they are accepted, and
+            when it raises nothing is.
 
     Raises:
         UsageError: nobody or no reason was named, nothing in the range is uncovered, or the
@@ -65,6 +70,8 @@ def acknowledge(
         Gap(range=found, by=by.strip(), reason=reason.strip(), at_us=at_us)
         for found in ranges_of(asked.stream, sequences)
     ]
+    if tell is not None:
+        tell(gaps)
     state = SealStore(settings.reconcile.state, settings.reconcile.block)
     try:
         state.accept(gaps)

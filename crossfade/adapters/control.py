@@ -1,7 +1,7 @@
 """The control server's client (docs/protocol.md, section 6)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -181,6 +181,15 @@ class ControlClient:
         """
         body = {"sink": sink, "mode": mode, "reason": reason, "actor": actor}
         return await self._object("POST", "/breakers", body=body)
+
+    async def accept_gaps(self, gaps: Sequence[Mapping[str, Any]]) -> int:
+        """Put accepted gaps (``core.gaps``) into the audit; how many of them were new.
+
+        Raises:
+            UsageError: one is not of the form, or names nobody or no reason.
+        """
+        answer = await self._object("POST", "/gaps", body={"gaps": [dict(one) for one in gaps]})
+        return int(answer["new"])
 
     async def reconciliation(self, result: Mapping[str, Any]) -> str:
         """Store a reconciliation's result and return its hash."""

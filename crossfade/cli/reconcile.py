@@ -1,7 +1,7 @@
 """Commands: reconcile."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -18,11 +18,12 @@ from rich.text import Text
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.comparison import Progress as Report
 from crossfade.core.event import Position
+from crossfade.core.gaps import Gap
 from crossfade.core.reconciliation import STORES, UNDECIDED, Kind, Reconciliation
 from crossfade.core.reconciliation_plan import Range
 from crossfade.core.verdict import Verdict
 from crossfade.data_docs import page_of, run_folder
-from crossfade.errors import UsageError
+from crossfade.errors import CrossfadeError, UsageError
 from crossfade.explain import Explanation, explain, row_to_json
 from crossfade.gaps import acknowledge
 from crossfade.reconcile import Judge
@@ -180,13 +181,36 @@ def _show_docs(result: Reconciliation, settings: Settings) -> None:
 
 
 def _acknowledge(settings: Settings, asked: Range, by: str, reason: str, json: bool) -> int:
-    found = [gap.to_json() for gap in acknowledge(settings, asked, by=by, reason=reason)]
+    has_server = bool(settings.control.operator_token.get_secret_value())
+    tell = partial(_tell, settings) if has_server else None
+    gaps = acknowledge(settings, asked, by=by, reason=reason, tell=tell)
+    found = [gap.to_json() for gap in gaps]
+    if not has_server:
+        sys.stderr.write(
+            "crossfade: control.operator_token is not set, so the control server was not told; "
+            "its audit has it with the first result that it is sent\n"
+        )
     if json:
         _write_json(found)
     else:
         for one in found:
             sys.stdout.write(f"accepted {one['range']}: {one['reason']} ({one['by']})\n")
     return AGREE
+
+
+def _tell(settings: Settings, gaps: Sequence[Gap]) -> None:
+    """Put the gaps into the audit.
+
+    Raises:
+        UsageError: the control server did not take them.
+    """
+    # Imported here: a check needs no control server, and this takes longer than a check.
+    from crossfade.cli.calls import call
+
+    try:
+        call(settings, lambda client: client.accept_gaps([one.to_json() for one in gaps]))
+    except CrossfadeError as error:
+        raise UsageError(f"nothing was accepted: {error}") from error
 
 
 def _status(result: Reconciliation) -> int:

@@ -244,6 +244,8 @@ def _fact(fact: Mapping[str, Any]) -> str:
             return f"served {shares or 'nobody'}"
         case "approved":
             return f"approved by {detail['approver']}"
+        case "gap_accepted":
+            return f"not seen by the tap, accepted: {detail['range']} ({detail['reason']})"
         case "evidence":
             return f"evidence {detail['hash'][:12]} frozen"
         case "event":

@@ -25,6 +25,7 @@ from crossfade.control.dashboard import (
     page,
 )
 from crossfade.control.data_docs import data_docs, data_docs_page
+from crossfade.control.gaps import accept_gaps
 from crossfade.control.metrics import metrics_text
 from crossfade.control.page import status_page
 from crossfade.control.service import ControlService, NoRollout
@@ -85,6 +86,7 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/rollout/commands", _command, "POST", Access.DECIDE),
             route("/v1/rollout/preview", _preview, "POST", look),
             route("/v1/breakers", set_breaker, "POST", operate),
+            route("/v1/gaps", accept_gaps, "POST", operate),
             route("/v1/reconciliations", _reconciliations, "GET", look),
             route("/v1/reconciliations", _add_reconciliation, "POST", operate),
             route("/v1/data-docs", data_docs, "GET", look),

@@ -16,6 +16,7 @@ from crossfade.control.status import status_document
 from crossfade.control.store import RolloutStore
 from crossfade.core.evidence import Evidence
 from crossfade.core.flags import Flags
+from crossfade.core.gaps import gaps_from_json
 from crossfade.core.rollout import (
     Command,
     Fact,
@@ -326,8 +327,11 @@ class ControlService:
             _log.info("monitor was too late", verb=command.verb, why=str(error))
 
     async def add_reconciliation(self, document: Mapping[str, Any]) -> str:
-        """Store a result; the monitor looks at it at once."""
+        """Store a result, and the gaps it rests on; the monitor looks at it at once."""
+        gaps = gaps_from_json(document.get("gaps", []))
         digest = await self.db(self.records.add_reconciliation, document, self.clock.now_us())
+        if gaps:
+            await self.db(self.store.accept_gaps, gaps, _SERVER, self.clock.now_us())
         self.observations.reconciliation = await self.db(self.records.conclusive)
         self.urgent.set()
         return digest

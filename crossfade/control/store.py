@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crossfade.control import schema
 from crossfade.core.flags import Flags
+from crossfade.core.gaps import Gap
 from crossfade.core.rollout import Fact, Rollout, flags_of
 from crossfade.errors import Refused, VersionConflict
 
@@ -98,6 +99,21 @@ class RolloutStore:
             facts = [Fact("breaker_set", {"sink": sink, "mode": mode, "version": flags.version})]
             self._audit(connection, "", 0, "breaker", command, facts, actor, now_us)
             return flags
+
+    def accept_gaps(self, gaps: Iterable[Gap], role: str, now_us: int) -> int:
+        """An audit row for each gap that has none yet; answers how many those were."""
+        table, verb = schema.audit, "acknowledge_gap"
+        with self._writes.begin() as connection:
+            self._flags(connection, lock=True)  # two servers at once would write rows twice
+            rows = connection.execute(select(table.c.document).where(table.c.verb == verb))
+            known = {Gap.from_json(orjson.loads(one)["command"]) for one in rows.scalars()}
+            new = [gap for gap in dict.fromkeys(gaps) if gap not in known]
+            for gap in new:
+                actor = f"cli:{gap.by}"
+                command = {"verb": verb, "actor": actor, "role": role, **gap.to_json()}
+                facts = [Fact("gap_accepted", gap.to_json())]
+                self._audit(connection, "", 0, verb, command, facts, actor, now_us)
+        return len(new)
 
     def start(
         self, rollout: Rollout, facts: Iterable[Fact], command: Mapping[str, Any], now_us: int

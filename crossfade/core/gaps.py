@@ -6,8 +6,12 @@ from typing import Any
 
 from crossfade.core.event import Stream
 from crossfade.core.reconciliation_plan import Interval, Range
+from crossfade.errors import UsageError
 
-__all__ = ["Gap", "gaps_by_stream", "ranges_of"]
+__all__ = ["MAX_GAPS", "Gap", "gaps_by_stream", "gaps_from_json", "ranges_of"]
+
+MAX_GAPS = 10_000
+"""Most gaps of one result or one call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,23 @@ class Gap:
             reason=str(value["reason"]),
             at_us=int(value["at_us"]),
         )
+
+
+def gaps_from_json(values: object) -> tuple[Gap, ...]:
+    """Read gaps that somebody sent.
+
+    Raises:
+        UsageError: they are not gaps, or one names nobody or no reason.
+    """
+    if not isinstance(values, list) or len(values) > MAX_GAPS:
+        raise UsageError(f"gaps: must be a list of at most {MAX_GAPS:,}")
+    try:
+        found = tuple(Gap.from_json(one) for one in values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"gaps: {type(error).__name__}: {error}") from error
+    if not all(one.by.strip() and one.reason.strip() for one in found):
+        raise UsageError("gaps: each needs who accepted it (by) and why (reason)")
+    return found
 
 
 def gaps_by_stream(gaps: Iterable[Gap]) -> dict[Stream, tuple[Interval, ...]]:

@@ -1,6 +1,6 @@
 """Accepting what the tap could not see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,22 @@ def test_only_what_is_uncovered_is_accepted(world: World) -> None:
     world.tap.commit()
     accept(world, 5, 20)
     assert found(world.reconcile()) == {("missing", "websocket", "app/1/critical/3/12")}
+
+
+def test_what_the_audit_does_not_take_is_not_accepted(world: World) -> None:
+    told: list[Gap] = []
+
+    def refuse(gaps: Sequence[Gap]) -> None:
+        told.extend(gaps)
+        raise UsageError("no answer")
+
+    with pytest.raises(UsageError, match="no answer"):
+        acknowledge(
+            world.settings(), Range(LOST, 1, 20), by="Ada", reason="x", tell=refuse,
+            clock=world.clock, readers=world.readers(),
+        )  # fmt: skip
+    assert [gap.range for gap in told] == [Range(LOST, 3, 4), Range(LOST, 9, 9)]
+    assert world.reconcile().stores["websocket"].uncovered == 3
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from crossfade.cli import app, operate
 from crossfade.control import schema
 from crossfade.control.server import ControlServer
 from crossfade.errors import ApprovalRefused, CrossfadeError, Refused, UsageError
+from tests.reconciliation_data import World, stream
 from tests.unit.control.conftest import HeldClock, client_of, settings_in
 from tests.unit.control.test_app import Week
 
@@ -224,3 +225,32 @@ def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], env=WIDE)
     assert result.exit_code == 0
     assert f"Example: crossfade {command}" in result.output
+
+
+def test_an_accepted_gap_is_in_the_audit_or_not_accepted(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stack.folder)
+    where = stream("critical", 3)
+    with World(stack.folder, now_us=1_700_000_000_000_000) as world:
+        events = world.fill(where, 20)
+        world.drop("websocket", events[4])
+        world.uncover(events[4])
+        asked = (
+            "reconcile", "--acknowledge-gap", "app/1/critical/3/1-20",
+            "--by", "Ada", "--reason", "hub's log read",
+        )  # fmt: skip
+        paths = '[journal]\npath = "journal.db"\n[tap]\npath = "tap.db"\n'
+        toml = stack.folder / "crossfade.toml"
+        toml.write_text(toml.read_text() + paths + '[reconcile]\nstate = "seals.db"\n')
+        monkeypatch.setenv("CROSSFADE_CONTROL__URL", "http://127.0.0.1:9")
+        assert "nothing was accepted: control server" in str(refusal(stack(*asked)))
+        assert not (stack.folder / "seals.db").exists()
+        monkeypatch.setenv("CROSSFADE_CONTROL__URL", stack.server.url)
+        (done,) = stack.json(*asked)
+        (row,) = stack.json("audit")
+        assert row["command"] == {
+            "verb": "acknowledge_gap", "actor": "cli:Ada", "role": "operator", **done,
+        }  # fmt: skip
+        table = stack("audit").output
+        assert "app/1/critical/3/5-5" in table.replace("\n", "")

@@ -36,6 +36,7 @@ function changes(row: AuditRow): string[] {
   const said: string[] = [];
   for (const { kind, detail } of row.facts) {
     if (kind === "phase") said.push(`${words(String(detail["from"]))} → ${words(String(detail["to"]))}`);
+    if (kind === "gap_accepted") said.push(`not seen by the tap: ${String(detail["range"])}`);
     if (kind === "flags") said.push(`flags: served ${shareText(detail["served"])}, written ${shareText(detail["written"])}`);
   }
   const { reason, comment, root_cause: cause } = row.command as Record<string, unknown>;

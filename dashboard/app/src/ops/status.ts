@@ -163,7 +163,7 @@ export interface Reconciliation {
   readonly discrepancies: readonly Discrepancy[];
   readonly discrepancy_count: number;
   readonly errors?: Readonly<Record<string, string>>;
-  readonly suites: readonly { readonly suite: string; readonly verdict: Verdict }[];
+  readonly suites?: readonly { readonly suite: string; readonly verdict: Verdict }[];
   /** Where Great Expectations' pages of it are, where they are kept. */
   readonly data_docs: string | null;
 }

@@ -106,10 +106,11 @@ export class ReconciliationPanel {
 
   #suites(found: Reconciliation): HTMLElement | null {
     // A comparison from the command line, or of two stores, is judged by no suite.
-    if (found.suites.length === 0) return null;
-    const failed = found.suites.filter((one) => one.verdict !== "pass").map((one) => `${one.suite} ${one.verdict}`);
+    const suites = found.suites ?? [];
+    if (suites.length === 0) return null;
+    const failed = suites.filter((one) => one.verdict !== "pass").map((one) => `${one.suite} ${one.verdict}`);
     const said = failed.length ? failed.join(", ") : "all pass";
-    return h("p", { class: "muted" }, `${plural(found.suites.length, "suite")} of expectations: ${said}. `, found.data_docs !== null && h("a", { href: found.data_docs }, "Their pages"));
+    return h("p", { class: "muted" }, `${plural(suites.length, "suite")} of expectations: ${said}. `, found.data_docs !== null && h("a", { href: found.data_docs }, "Their pages"));
   }
 
   #discrepancies(found: Reconciliation): HTMLElement | null {
