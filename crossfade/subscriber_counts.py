@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from crossfade.core.event import Event, Head, Stream
+from crossfade.core.event import Event, Head
 from crossfade.core.statistics import HistogramBuilder
 from crossfade.core.telemetry import TransportWindow
 
@@ -26,7 +26,7 @@ class TransportCounts:
         self._cohort = 0
         self._duplicates = 0
         self._latency = HistogramBuilder()
-        self._replayed: dict[Stream, int] = {}
+        self._replayed: dict[tuple[str, int, str, int], int] = {}
 
     def replays(self, heads: Sequence[Head]) -> None:
         """Events up to these heads come from a history."""
@@ -39,7 +39,9 @@ class TransportCounts:
 
     def is_replay(self, event: Event) -> bool:
         """Whether it comes from a history."""
-        return event.sequence <= self._replayed.get(event.stream, 0)
+        # By number, as in the sequencer: source, epoch, topic, partition; 9 is the sequence.
+        place = (event[1], event[8], event[6], event[7])
+        return event[9] <= self._replayed.get(place, 0)
 
     def first(self, events: Sequence[Event]) -> None:
         """These came by this transport before any other."""

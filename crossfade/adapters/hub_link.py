@@ -13,12 +13,18 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from crossfade.core.event import Event, Head, Stream
-from crossfade.core.frames import decode_frame, decode_stream, encode_event, encode_frame, pack
+from crossfade.core.frames import (
+    decode_frame,
+    decode_stream,
+    encode_event,
+    encode_frame,
+    json_array,
+    pack,
+)
 from crossfade.errors import InvalidEvent, JournalError, StoreRejected, StoreUnreachable
 from crossfade.ports import Journal
 from crossfade.settings import WebSocketSettings
@@ -121,7 +127,7 @@ class HubLink:
         for run in pack(encoded, limit):
             rows = self._new_streams(events[done : done + len(run)])
             done += len(run)
-            fields: dict[str, Any] = {"events": [orjson.Fragment(item) for item in run]}
+            fields: dict[str, Any] = {"events": json_array(run)}
             if rows:
                 fields["heads"] = rows
             frames.append(fields)
@@ -131,9 +137,12 @@ class HubLink:
         """Floors of streams that this connection has not spoken of, before their first event."""
         rows = []
         for event in events:
+            # By number, as in the sequencer: source, epoch, topic, partition.
+            if (event[1], event[8], event[6], event[7]) in self._announced:
+                continue
             stream = event.stream
             stream_id = self._journal.stream_id(stream)
-            if stream not in self._announced and stream_id is not None:
+            if stream_id is not None:
                 floor = self._announced[stream] = self._journal.head(stream_id).floor
                 rows.append([*stream, event.sequence - 1, floor])
         return rows
@@ -285,7 +294,7 @@ class HubLink:
         return encode_frame(
             "filled",
             request=frame.get("request"),
-            events=[orjson.Fragment(item) for item in (runs[0] if runs else ())],
+            events=json_array(runs[0] if runs else ()),
             floor=page.floor,
             head=page.head,
         )

@@ -14,7 +14,7 @@ from crossfade.adapters.journal_lease import Lease
 from crossfade.adapters.journal_reader import JournalStream
 from crossfade.adapters.journal_retention import Pruner, PruneStep
 from crossfade.adapters.journal_schema import create, open_writer, unavailable
-from crossfade.core.event import Draft, Event, Stream, content_hash
+from crossfade.core.event import Draft, Event, Stream, placed
 from crossfade.core.outbox import Route, RouteChange, route_change
 from crossfade.errors import InvalidEvent, JournalError, SettingsError
 
@@ -348,11 +348,7 @@ class _Group:
         sequence = one.head + 1
         self.touched[key] = _Open(one.stream_id, sequence, one.routed)
         self.last_us = max(now_us, self.last_us + 1)
-        event = Event(
-            draft.id, self._source, draft.type, draft.time_us, draft.subject, draft.category,
-            draft.topic, draft.partition, self._epoch, sequence, draft.data, 0, self.last_us,
-        )  # fmt: skip
-        event = event._replace(hash=content_hash(event))
+        event = placed(draft, self._source, self._epoch, sequence, self.last_us)
         self._placed.append((one.stream_id, event))
         self._rows.append(
             (

@@ -17,7 +17,7 @@ from postgrest import APIError
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from crossfade.core.event import Event, Head, Position, Stream, from_wire, hash_from_hex
-from crossfade.core.frames import encode_event
+from crossfade.core.frames import encode_event, json_array
 from crossfade.core.keys import is_opaque
 from crossfade.errors import (
     Closed,
@@ -130,7 +130,7 @@ class SupabaseEventStore:
         answer = await self._call(
             "crossfade_ingest_v1",
             {
-                "batch": [orjson.Fragment(encode_event(event)) for event in events],
+                "batch": json_array(map(encode_event, events)),
                 "live": live,
                 "frame_limit_bytes": self._frame_limit_bytes,
             },

@@ -7,6 +7,7 @@ CloudEvents 1.0 attributes (``id``, ``source``, ``type``, ``time``, ``subject``,
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -27,6 +28,7 @@ __all__ = [
     "hash_from_hex",
     "hash_to_hex",
     "parse_time",
+    "placed",
     "to_wire",
     "uuid7",
 ]
@@ -41,6 +43,11 @@ _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
 )
+_Content = tuple[str, str, str, int, str, str, str, int, int, int, str]
+"""Everything of an event that its hash covers, in the order of ``Event``'s fields."""
+_VARIANTS = {format(digit, "x"): format(digit & 0x3 | 0x8, "x") for digit in range(16)}
+_SECONDS = 1_024
+"""Seconds whose text is remembered, and the reverse: a stream's events share few of them."""
 
 
 class Stream(NamedTuple):
@@ -160,10 +167,26 @@ def content_hash(event: Event) -> int:
     control characters; JSON escapes them). The same expression stands in the migration
     as ``crossfade.content_hash_v1``.
     """
+    return _hash(event[:11])
+
+
+def placed(draft: Draft, source: str, epoch: int, sequence: int, committed_us: int) -> Event:
+    """The event that a draft becomes at its position, with its hash."""
+    id_, type_, time_us, subject, category, topic, partition, data = draft
+    content = (
+        id_, source, type_, time_us, subject, category, topic, partition, epoch, sequence, data,
+    )  # fmt: skip
+    return Event(*content, _hash(content), committed_us)
+
+
+def _hash(content: _Content) -> int:
+    # Unpacked at once: as many attributes of a named tuple cost as much as the hash itself.
+    (
+        id_, source, type_, time_us, subject, category, topic, partition, epoch, sequence, data,
+    ) = content  # fmt: skip
     text = (
-        f"{event.source}\x1f{event.epoch}\x1f{event.topic}\x1f{event.partition}\x1f"
-        f"{event.sequence}\x1f{event.id}\x1f{event.type}\x1f{event.time_us}\x1f"
-        f"{event.subject}\x1f{event.category}\x1f{event.data}"
+        f"{source}\x1f{epoch}\x1f{topic}\x1f{partition}\x1f{sequence}\x1f{id_}\x1f{type_}\x1f"
+        f"{time_us}\x1f{subject}\x1f{category}\x1f{data}"
     )
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
@@ -181,9 +204,14 @@ def hash_from_hex(text: str) -> int:
 
 def format_time(time_us: int) -> str:
     """Microseconds since 1970 as RFC 3339 UTC text with six decimals."""
+    second, micro = divmod(time_us, 1_000_000)
+    return f"{_second_text(second)}.{micro:06d}Z"
+
+
+@lru_cache(_SECONDS)
+def _second_text(second: int) -> str:
     # Not strftime, whose %Y has fewer than four digits for early years on some systems.
-    moment = _EPOCH_NAIVE + timedelta(microseconds=time_us)
-    return moment.isoformat(timespec="microseconds") + "Z"
+    return (_EPOCH_NAIVE + timedelta(seconds=second)).isoformat()
 
 
 def parse_time(text: str) -> int:
@@ -192,6 +220,24 @@ def parse_time(text: str) -> int:
     Raises:
         InvalidEvent: no date, no zone, or out of range.
     """
+    micro = text[20:26]
+    if text[26:] == "Z" and text[19] == "." and micro.isascii() and micro.isdigit():
+        # As ``format_time`` writes it; whatever is wrong with its second is told below.
+        second_us = _second_us(text[:19])
+        if second_us is not None:
+            return second_us + int(micro)
+    return _parse_time(text)
+
+
+@lru_cache(_SECONDS)
+def _second_us(text: str) -> int | None:
+    try:
+        return _parse_time(f"{text}Z")
+    except InvalidEvent:
+        return None
+
+
+def _parse_time(text: str) -> int:
     match = _RFC3339.match(text)
     if match is None:
         raise InvalidEvent(f"time: {text!r} is not RFC 3339 with a zone")
@@ -230,32 +276,36 @@ def check_text(name: str, value: Any, *, limit: int = 256, empty: bool = False) 
 
 def uuid7(now_us: int, random: bytes) -> str:
     """A UUID version 7 (RFC 9562) from a time and at least ten random bytes."""
-    high = (now_us // 1000) & 0xFFFF_FFFF_FFFF
-    value = high << 80 | int.from_bytes(random[:10], "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = format(value, "032x")
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    # In hexadecimal digits, because arithmetic on 128 bits costs twice as much: the version takes
+    # the first digit's place, the variant the upper half of the fifth.
+    when = format((now_us // 1000) & 0xFFFF_FFFF_FFFF, "012x")
+    digits = random[:10].hex()
+    variant = _VARIANTS[digits[4]]
+    return f"{when[:8]}-{when[8:]}-7{digits[1:4]}-{variant}{digits[5:8]}-{digits[8:]}"
 
 
 def to_wire(event: Event) -> dict[str, Any]:
     """The event as the JSON object that travels in frames and in ``crossfade_ingest_v1``."""
+    (
+        id_, source, type_, time_us, subject, category, topic, partition, epoch, sequence, data,
+        hash_, committed_us,
+    ) = event  # fmt: skip
     wire = {
-        "id": event.id,
-        "source": event.source,
-        "type": event.type,
-        "time": format_time(event.time_us),
-        "subject": event.subject,
-        "category": event.category,
-        "topic": event.topic,
-        "partition": event.partition,
-        "epoch": event.epoch,
-        "sequence": event.sequence,
-        "hash": hash_to_hex(event.hash),
-        "data": event.data,
+        "id": id_,
+        "source": source,
+        "type": type_,
+        "time": format_time(time_us),
+        "subject": subject,
+        "category": category,
+        "topic": topic,
+        "partition": partition,
+        "epoch": epoch,
+        "sequence": sequence,
+        "hash": hash_to_hex(hash_),
+        "data": data,
     }
-    if event.committed_us:
-        wire["committed"] = event.committed_us
+    if committed_us:
+        wire["committed"] = committed_us
     return wire
 
 
@@ -266,23 +316,24 @@ def from_wire(value: Any) -> Event:
         InvalidEvent: a field is missing or of another type.
     """
     try:
+        data, sequence = value["data"], int(value["sequence"])
         event = Event(
-            id=value["id"],
-            source=value["source"],
-            type=value["type"],
-            time_us=parse_time(value["time"]),
-            subject=value["subject"],
-            category=value["category"],
-            topic=value["topic"],
-            partition=int(value["partition"]),
-            epoch=int(value["epoch"]),
-            sequence=int(value["sequence"]),
-            data=value["data"],
-            hash=hash_from_hex(value["hash"]),
-            committed_us=int(value.get("committed") or 0),
+            value["id"],
+            value["source"],
+            value["type"],
+            parse_time(value["time"]),
+            value["subject"],
+            value["category"],
+            value["topic"],
+            int(value["partition"]),
+            int(value["epoch"]),
+            sequence,
+            data,
+            hash_from_hex(value["hash"]),
+            int(value.get("committed") or 0),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidEvent(f"wire event: {type(error).__name__}: {error}") from error
-    if not isinstance(event.data, str) or event.sequence < 1:
+    if not isinstance(data, str) or sequence < 1:
         raise InvalidEvent("wire event: data must be JSON text and sequence at least 1")
     return event

@@ -23,6 +23,7 @@ __all__ = [
     "encode_frame",
     "events_frame",
     "heads_frame",
+    "json_array",
     "pack",
 ]
 
@@ -42,6 +43,11 @@ def encode_event(event: Event) -> bytes:
 def events_frame(encoded: Iterable[bytes]) -> bytes:
     """A frame of kind ``events`` from events that are already encoded."""
     return b'{"v":1,"kind":"events","events":[' + b",".join(encoded) + b"]}"
+
+
+def json_array(encoded: Iterable[bytes]) -> orjson.Fragment:
+    """Events that are already encoded, as an array for ``orjson`` to put into a frame or a body."""
+    return orjson.Fragment(b"[" + b",".join(encoded) + b"]")
 
 
 def heads_frame(heads: Iterable[Head], at_us: int) -> bytes:

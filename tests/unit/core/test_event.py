@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from crossfade.core.canonical import canonical_json
 from crossfade.core.event import (
+    Draft,
     Event,
     Position,
     Stream,
@@ -20,6 +21,7 @@ from crossfade.core.event import (
     hash_from_hex,
     hash_to_hex,
     parse_time,
+    placed,
     to_wire,
     uuid7,
 )
@@ -115,6 +117,9 @@ def test_time_round_trip(time_us: int) -> None:
         ("1970-01-01T00:00:00Z", 0),
         ("1970-01-01T01:00:00+01:00", 0),
         ("2013-01-01T05:17:00.123456789Z", 1_357_017_420_123_456),
+        ("2013-01-01T05:17:00.123456Z", 1_357_017_420_123_456),
+        ("2013-01-01 05:17:00.000001Z", 1_357_017_420_000_001),
+        ("1969-12-31T23:59:59.999999Z", -1),
         ("2013-01-01 05:17:00.5-05:00", 1_357_035_420_500_000),
     ],
 )
@@ -131,6 +136,10 @@ def test_times_that_are_read(text: str, expected: int) -> None:
         "2013-13-01T05:17:00Z",
         "yesterday",
         "٢013-01-01T05:17:00Z",
+        "2013-13-01T05:17:00.000000Z",
+        "2013-01-01T05:17:61.000000Z",
+        "2013-01-01T05:17:00.00000٢Z",
+        "2013-01-01T05:17:00.-00001Z",
     ],
 )
 def test_times_that_are_refused(text: str) -> None:
@@ -156,6 +165,25 @@ def test_uuid7_is_one_and_sorts_by_time(now_us: int, random: bytes) -> None:
     assert value.variant == uuid.RFC_4122
     assert value.int >> 80 == now_us // 1000
     assert uuid7(now_us, random) < uuid7(now_us + 1000, bytes(10))
+
+
+@given(st.integers(0, 2**48 * 1000 - 1), st.binary(min_size=10, max_size=10))
+def test_uuid7_has_the_bits_of_its_time_and_of_what_is_random(now_us: int, random: bytes) -> None:
+    bits = int.from_bytes(random, "big")
+    value = uuid.UUID(uuid7(now_us, random)).int
+    assert value & ~(0xF << 76 | 0x3 << 62) == (now_us // 1000) << 80 | (
+        bits & ~(0xF << 76 | 0x3 << 62)
+    )
+
+
+def test_a_draft_is_placed_with_the_hash_of_its_position() -> None:
+    draft = Draft("an-id", "made", 5, "k", "system", "system", 3, '{"a":1}')
+    event = placed(draft, "app", 7, 9, 11)
+    assert event == Event(
+        "an-id", "app", "made", 5, "k", "system", "system", 3, 7, 9, '{"a":1}', event.hash, 11
+    )
+    assert event.is_intact()
+    assert not event._replace(sequence=10).is_intact()
 
 
 @pytest.mark.parametrize("value", ["", "a\x1fb", "a\nb", "a\x85b", "x" * 257, 5, None, "\ud800"])
