@@ -34,6 +34,7 @@ from crossfade.drilling import Drill
 from crossfade.errors import JournalError, JournalUnavailable, StoreError
 from crossfade.ports import JournalReader, RecordingReader, StoreReader
 from crossfade.settings import Settings
+from crossfade.vouching import Vouching
 
 __all__ = ["Compared", "Comparison", "Progress", "covered_by", "open_readers"]
 
@@ -49,17 +50,19 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One block after comparison.
+    """One block (or a run of sealed ones) after comparison.
 
     ``digests`` holds, per store, what it has; ``agrees`` whether they are as they must be.
     ``findings`` are those of a block that does not agree, None when its rows were not read
-    because nothing in it changed since they were.
+    because nothing in it changed since they were. ``vouched`` is not 0 when it stands for so many
+    sealed blocks at once, whose seals were held against the table.
     """
 
     block: Block
     digests: Mapping[str, BlockDigest]
     agrees: bool
     findings: BlockFindings | None = None
+    vouched: int = 0
 
     @property
     def is_wrong(self) -> bool:
@@ -144,6 +147,7 @@ class Comparison:
         self._exact = tuple(exact)
         self._progress = progress
         self._progress_lock = Lock()
+        self._done = self._total = 0
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="crossfade-reconcile")
 
     def __enter__(self) -> Self:
@@ -169,6 +173,10 @@ class Comparison:
         if self._progress:
             with self._progress_lock:
                 self._progress(phase, done, total)
+
+    def _advance(self, blocks: int) -> None:
+        self._done += blocks
+        self.report("compare", self._done, self._total)
 
     def read_outline(self, cutoff_us: int, recorded_from_us: int) -> Outline:
         """Read which streams every store holds, and the journal's outline *after* them.
@@ -243,6 +251,8 @@ class Comparison:
     ) -> Iterator[Compared]:
         """Compare blocks in every store: by digest, and row by row where digests differ.
 
+        What seals vouch for comes after the rest, a run of blocks at a time where it agrees.
+
         Args:
             covered: whether the tap was connected at a commit time.
             seen: digests of blocks already found wrong: while they stay as they are, their
@@ -253,11 +263,40 @@ class Comparison:
         Raises:
             JournalError: the journal can not be read.
         """
+        self._done, self._total = 0, len(blocks)
+        if not vouched or "supabase" not in self.stores:
+            yield from self._compare(blocks, streams, covered, seen, {}, anew)
+            return
+        # The table adds up what the seals vouch for, while the rest is read.
+        vouching = Vouching(
+            self._readers["supabase"], self._pool, self._settle, self.extents.get("supabase", ()),
+            vouched, streams, self._size,
+        )  # fmt: skip
+        rest = [block for block in blocks if block not in vouched]
+        yield from self._compare(rest, streams, covered, seen, {}, anew)
+        doubtful: list[Block] = []
+        for run, digests, agrees in vouching.answered():
+            if agrees:
+                held = {name: digests[name] for name in self._usable()}
+                yield Compared(run.block, held, True, vouched=len(run.blocks))
+                self._advance(len(run.blocks))
+            else:
+                doubtful += run.blocks
+        yield from self._compare(doubtful, streams, covered, seen, vouched, anew)
+
+    def _compare(
+        self,
+        blocks: Sequence[Block],
+        streams: Mapping[Stream, JournalStream],
+        covered: Callable[[int], bool],
+        seen: Mapping[Block, Mapping[str, BlockDigest]] | None,
+        vouched: Mapping[Block, Seal],
+        anew: Collection[Block] | None,
+    ) -> Iterator[Compared]:
         digesting = Digesting(
-            self._readers, self._pool, self._settle, self._size, self.extents, vouched or {}
+            self._readers, self._pool, self._settle, self._size, self.extents, vouched
         )
         drill = Drill(self._readers, self._pool, self._settle, self._size, self._exact)
-        done = 0
         if not vouched:
             blocks = abreast(blocks, self._size)
         parts = [
@@ -279,12 +318,10 @@ class Comparison:
                     yield Compared(block, whole, agree)
                 else:
                     differing.append((block, whole))
-            done += len(part) - len(differing)
-            self.report("compare", done, len(blocks))
+            self._advance(len(part) - len(differing))
             for block, whole, findings in drill.compare(differing, streams, covered):
                 yield Compared(block, whole, False, findings)
-                done += 1
-                self.report("compare", done, len(blocks))
+                self._advance(1)
 
     def unchanged(
         self,

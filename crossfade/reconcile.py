@@ -293,7 +293,9 @@ class _Run:
                 else:
                     sealing.agreed(one)
                 if last or not one.is_wrong:
-                    tally.add(streams[one.block.stream], one.digests, one.findings)
+                    tally.add(
+                        streams[one.block.stream], one.digests, one.findings, one.vouched or 1
+                    )
             if last or not round_number or not differing:
                 beyond = self._look_beyond(comparison, beyond, outline, tally if last else None)
             suspects, seen = sorted(differing), differing

@@ -145,7 +145,7 @@ class Sealing:
 
     def agreed(self, one: Compared) -> None:
         """A block turned out right; one that only its seal vouched for keeps that seal."""
-        if one.block in self.vouched:
+        if one.vouched or one.block in self.vouched:
             return
         live = one.digests.get("realtime")
         self._sealed[one.block] = Seal(

@@ -65,8 +65,11 @@ class Tally:
         facts: JournalStream,
         digests: Mapping[str, BlockDigest],
         findings: BlockFindings | None,
+        blocks: int = 1,
     ) -> None:
         """A compared block; ``findings`` is None when the digests agreed.
+
+        ``blocks`` is how many blocks that agree it stands for.
 
         What Realtime delivered live of it is counted, never judged.
         """
@@ -74,7 +77,7 @@ class Tally:
             for store in self._stores:
                 if store in digests:
                     sums = (digests[store].events, digests[store].total)
-                    self._roll_up(facts, store, sums, sums)
+                    self._roll_up(facts, store, sums, sums, blocks)
         else:
             self._differing += 1
             for store, expected in findings.expected.items():
@@ -155,10 +158,15 @@ class Tally:
         )
 
     def _roll_up(
-        self, facts: JournalStream, store: str, expected: tuple[int, int], held: tuple[int, int]
+        self,
+        facts: JournalStream,
+        store: str,
+        expected: tuple[int, int],
+        held: tuple[int, int],
+        blocks: int = 1,
     ) -> None:
         sums = self._rollups.setdefault((facts.stream, facts.category, store), [0, 0, 0, 0, 0])
-        for index, value in enumerate((1, expected[0], held[0], expected[1], held[1])):
+        for index, value in enumerate((blocks, expected[0], held[0], expected[1], held[1])):
             sums[index] += value
 
     def rollups(self) -> tuple[Rollup, ...]:

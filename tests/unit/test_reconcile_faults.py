@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -160,6 +161,31 @@ def test_faults_after_sealing_are_found_by_a_full_run(planted: list[Fault]) -> N
         for fault in planted:
             plant(world, fault, events)
         assert found(world.reconcile(full=True)) == {fault.expected() for fault in planted}
+
+
+@settings(max_examples=15, deadline=None)
+@given(planted=faults(), many=st.sampled_from([1, 2, 64]))
+def test_a_full_run_finds_in_the_table_what_evaded_its_log(planted: list[Fault], many: int) -> None:
+    """Whatever number of sealed blocks is looked at together."""
+    planted = [one for one in planted if one.store == "supabase" and one.where in STREAMS]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        World(Path(folder)) as world,
+        patch("crossfade.core.reconciliation_runs.RUN_BLOCKS", many),
+        patch("crossfade.vouching.RUN_BLOCKS", many),
+    ):
+        run_with(world, [])
+        for fault in planted:
+            if fault.kind == "phantom":
+                plant(world, fault, {})
+            else:
+                event = make_event(fault.where, fault.sequence)
+                plant(world, fault, {(fault.where, fault.sequence): event})
+        world.supabase.changed.clear()
+        result = world.reconcile(full=True)
+        assert found(result) == {fault.expected() for fault in planted}
+        wrong = {(one.where, (one.sequence - 1) // 8) for one in planted if one.kind != "phantom"}
+        assert result.blocks[:2] == (9, len(wrong))
 
 
 SINGLE = [

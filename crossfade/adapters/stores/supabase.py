@@ -24,8 +24,10 @@ from crossfade.settings import SupabaseSettings
 __all__ = ["SupabaseReader", "split_ranges"]
 
 MAX_BLOCKS = 2_000
-"""Blocks (and so ranges) a call of ``crossfade_digests_v1``: some 500,000 rows at the default
-block size, a tenth of the 8 s that Supabase lets the service role's statements run."""
+"""Blocks (and so ranges) a call of ``crossfade_digests_v1``."""
+DIGEST_ROWS = 512_000
+"""Rows a call of it adds up at most, where a block holds no more: 0.1 s, of the 8 s that Supabase
+lets the service role's statements run."""
 SCRUB_ROWS = 32_768
 """Rows a call of ``crossfade_scrub_v1``, which reads the content."""
 SCRUB_BLOCKS = 20_000
@@ -99,7 +101,8 @@ class SupabaseReader:
         ``anew`` has the database hash every row again instead of adding up its own column.
         """
         function = "crossfade_scrub_v1" if anew else "crossfade_digests_v1"
-        limit = min(SCRUB_BLOCKS, max(1, SCRUB_ROWS // block)) if anew else MAX_BLOCKS
+        rows, blocks = (SCRUB_ROWS, SCRUB_BLOCKS) if anew else (DIGEST_ROWS, MAX_BLOCKS)
+        limit = min(blocks, max(1, rows // block))
         arguments = (
             {"ranges": _asked(batch), "block": block}
             for batch in split_ranges(ranges, block, limit)
