@@ -27,17 +27,19 @@ test: $(STAMP) ## every test that needs no browser
 torture: $(STAMP) ## the whole crash matrix: SIGKILL at every point between two steps (ARGS="--seeds 5")
 	@$(BIN)/python -m tests.torture $(ARGS)
 
-bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 --json"), and the pages'; about 12 minutes
+bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 --json"), the rollback's, the decision rules', the pages'; about 20 minutes
 	@$(BIN)/python -m benchmarks $(ARGS)
-ifeq ($(ARGS),)
-	@if scripts/need-chromium; then $(MAKE) --no-print-directory bench-browser; fi
+ifeq ($(filter-out --write,$(ARGS)),)
+	@$(BIN)/python -m benchmarks.rollback $(ARGS)
+	@$(BIN)/python -m benchmarks.decisions $(if $(ARGS),--write docs/decisions.md,--years 5 --trials 5)
+	@if scripts/need-chromium; then $(MAKE) --no-print-directory bench-browser ARGS=; fi
 endif
 
 bench-reconcile: $(STAMP) ## the reconciliation beside its rivals (ARGS="--events 1000000 --rounds 3 --write")
 	@$(BIN)/python -c 'import reladiff, duckdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt duckdb psycopg2-binary reladiff
 	@$(BIN)/python -m benchmarks.reconcile $(ARGS)
 
-bench-rollback: $(STAMP) ## breach to flags, to a verified rollback; a validation; Prefect's share (ARGS="--json")
+bench-rollback: $(STAMP) ## breach to flags, to a verified rollback; a validation; Prefect's share (ARGS="--write")
 	@$(BIN)/python -m benchmarks.rollback $(ARGS)
 
 test-prefect: $(STAMP) ## Prefect killed at every step of a week, every deployment, PostgreSQL; some ten minutes

@@ -30,6 +30,7 @@ from crossfade.core.statistics import (
     sustained_above,
 )
 from crossfade.core.verdict import Verdict
+from crossfade.relay_policy import breaker_policy
 from crossfade.settings import BreakerSettings, RelaySettings
 
 __all__ = ["main"]
@@ -244,8 +245,6 @@ def _runs(flags: NDArray[np.bool_], length: int) -> Iterator[int]:
 @lru_cache
 def policy() -> BreakerPolicy:
     """The breaker's policy with the settings' defaults, as the relay makes it."""
-    from crossfade.relay import breaker_policy
-
     return breaker_policy(BreakerSettings(), RELAY.timeout_s)
 
 

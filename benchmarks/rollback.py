@@ -1,8 +1,8 @@
 """How long a rollback and a scheduled validation take, and Prefect's share of each.
 
-``python -m benchmarks.rollback [--rounds 3] [--json]``: the embedded stack, a publisher and
-subscribers under load; each round runs a week's deployment into its soak, commands a breach as
-the monitor does, and lets the rollback flow do the rest. Medians; alone on the machine, please.
+``python -m benchmarks.rollback [--rounds 3] [--json] [--write]``: the embedded stack, a publisher
+and subscribers under load; each round runs a week's deployment into its soak, commands a breach
+as the monitor does, and lets the rollback flow do the rest. Medians; alone on the machine, please.
 
 Exit statuses: 0 measured, 1 a rollback or a validation did not end well, 2 wrong usage.
 """
@@ -10,6 +10,8 @@ Exit statuses: 0 measured, 1 a rollback or a validation did not end well, 2 wron
 import argparse
 import asyncio
 import json
+import os
+import platform
 import statistics
 import sys
 import tempfile
@@ -17,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,12 +43,33 @@ SUBSCRIBERS = 3
 POLL_S = 0.02
 LOOK_S = 0.25
 WAIT_S = 240.0
+LONGEST_S = 1_200.0
+"""The bench is given up after that."""
+
 
 GOALS_MS = {
     "breach → flags followed everywhere": 1_000.0,
     "breach → rollback verified": 15_000.0,
     "validation: its own work": 1_000.0,
 }
+
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks-rollback.md"
+_ABOUT = f"""# Benchmarks of the rollback
+
+Written by `make bench-rollback ARGS="--write"`; not by hand. The embedded stack, {RATE} events/s
+and {SUBSCRIBERS} subscribers on Realtime. Each round lets a week's deployment come to its soak,
+gives the command that the monitor gives on a breach, and waits for what follows:
+
+- **flags followed**: every live instance reports the new flags; no flow is in this way;
+- **everybody on WebSocket**: every subscriber reports that it listens there again;
+- **the rollback flow runs**: Prefect's share: its event, automation, worker and process;
+- **verified**: the flow has waited for everybody, compared journal and WebSocket, and recorded it;
+- **a validation's own work**: comparing the three stores; the flow around it adds the suites of
+  expectations, its records and Prefect's tasks, and Prefect's share is from due to running.
+
+The goals are for a machine that does nothing else.
+"""
 
 
 class Scene(NamedTuple):
@@ -68,14 +92,21 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
+    machine = _machine()
     try:
         found = asyncio.run(_measure(options.rounds))
     except Failed as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except TimeoutError:
+        sys.stderr.write(f"given up: {options.rounds} rounds took longer than {LONGEST_S:g} s\n")
+        return 1
+    if options.write:
+        PAGE.write_text(page(found, machine), encoding="utf-8")
     medians = {name: round(statistics.median(values), 1) for name, values in found.items()}
     if options.json:
         document = {
@@ -86,6 +117,35 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         Console(width=None if sys.stdout.isatty() else 110).print(_table(found, medians))
     return 0
+
+
+def page(found: Mapping[str, list[float]], machine: Mapping[str, object]) -> str:
+    """docs/benchmarks-rollback.md: a row for each figure."""
+    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
+    lines = [
+        _ABOUT,
+        f"This run: {facts}; {len(next(iter(found.values())))} rounds.",
+        "",
+        "| figure | median | slowest | goal | |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for name, values in found.items():
+        median = statistics.median(values)
+        goal = GOALS_MS.get(name)
+        shown = "" if goal is None else f"< {goal / 1e3:g} s"
+        met = "" if goal is None else "met" if median <= goal else "**missed**"
+        lines.append(f"| {name} | **{median:,.0f} ms** | {max(values):,.0f} ms | {shown} | {met} |")
+    return "\n".join([*lines, ""])
+
+
+def _machine() -> dict[str, object]:
+    """What one must know of the machine to read the figures."""
+    return {
+        "cores": os.cpu_count(),
+        "load before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "prefect": version("prefect"),
+    }
 
 
 def _table(found: Mapping[str, list[float]], medians: Mapping[str, float]) -> Table:
@@ -105,7 +165,7 @@ async def _measure(rounds: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory(prefix="crossfade-rollback-") as folder:
         # PostgreSQL, run as another user when we are root, must reach its own folder.
         await asyncio.to_thread(Path(folder).chmod, 0o755)
-        async with _scene(Path(folder)) as scene:
+        async with asyncio.timeout(LONGEST_S), _scene(Path(folder)) as scene:
             for number in range(rounds):
                 sys.stderr.write(f"round {number + 1} of {rounds}\n")
                 for name, value in {
