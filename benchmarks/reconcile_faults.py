@@ -179,9 +179,7 @@ def _moved(stores: _Stores, event: Event) -> _Where:
 
 def _ghost(store: str) -> "Spoil":
     def spoil(stores: _Stores, event: Event) -> _Where:
-        ghost = event._replace(
-            sequence=event.sequence + 10**9, id=event.id.replace("-8000-", "-9000-")
-        )
+        ghost = event._replace(sequence=event.sequence + 10**9, id=event.id[:-2] + "01")
         stores.add(store, ghost._replace(hash=content_hash(ghost)))
         return [("", str(ghost.position))]
 
