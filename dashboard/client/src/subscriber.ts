@@ -77,7 +77,7 @@ export class Subscriber {
   constructor(options: SubscriberOptions) {
     this.#options = options;
     this.#pace = { ...PACE, spreadMs: 500, ...options.pace };
-    this.instance = options.instance ?? `browser-${crypto.randomUUID().slice(0, 8)}`;
+    this.instance = options.instance ?? `browser-${randomName()}`;
     this.#store = options.resume === undefined ? null : new PositionStore(options.resume);
     this.#interest = new Interest(options.topics);
     this.#switch = new Switch(this.#pace);
@@ -380,4 +380,10 @@ export class Subscriber {
     if (online || stale("realtime") || asleepMs > LONG_SLEEP_MS) this.#realtime?.restart();
     this.#tick();
   }
+}
+
+/** Eight random digits; a page that does not come by https has no `crypto.randomUUID`. */
+function randomName(): string {
+  const [number = 0] = crypto.getRandomValues(new Uint32Array(1));
+  return number.toString(16).padStart(8, "0");
 }
