@@ -57,6 +57,13 @@ class ApprovalForm(RunInput):
     feedback: str = Field(
         "", title="User feedback", max_length=1_500, description="What users said, in short"
     )
+    code: str = Field(
+        "",
+        title="Approver's code",
+        max_length=100,
+        description="If the plan separates approvers from operators: what `crossfade approve "
+        "--code` prints to who has the approver's token. It is good for this evidence only",
+    )
     extend_hours: float = Field(
         24.0,
         title="Soak longer by (hours)",
@@ -143,6 +150,7 @@ async def settle(step: Step, answer: Answer) -> str:
                     approver=form.approver,
                     comment=comment,
                     tickets=form.tickets,
+                    **({"code": form.code} if form.code else {}),
                 )
             case "reject":
                 await command("reject", stage, attempt, approver=form.approver, comment=comment)

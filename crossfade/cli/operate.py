@@ -16,6 +16,7 @@ from crossfade.cli import finish, history, report
 from crossfade.cli.calls import actor_of, call, console, current_rollout, name_of, print_json, say
 from crossfade.cli.options import AsOption, JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.status_view import measurements_table, status_view
+from crossfade.control.auth import approval_code
 from crossfade.core.rollout.commands import DECISIONS
 from crossfade.errors import ControlDenied, ControlUnavailable, CrossfadeError, Refused, UsageError
 from crossfade.settings import Settings
@@ -92,13 +93,19 @@ def approve(
         str | None,
         typer.Option("--evidence", help="Hash (or its beginning) that you looked at."),
     ] = None,
+    code: Annotated[
+        bool,
+        typer.Option("--code", help="Approve nothing; print the code for Prefect's form."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     by: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve the evidence of the stage that waits, and let the next one start.
 
-    The server evaluates anew and refuses when the evidence got worse meanwhile.
+    The server evaluates anew and refuses when the evidence got worse meanwhile. --code proves in
+    Prefect's form that the approver decides, where the plan separates the roles: it is made
+    from the approver's token (control.approver_token) and good for this evidence only.
 
     Example: crossfade approve --comment "quiet week" --tickets 2
     """
@@ -109,6 +116,11 @@ def approve(
         raise UsageError(
             f"evidence {document['hash'][:12]} waits for approval, not {evidence}; look again"
         )
+    if code:
+        address = (waiting["id"], waiting["stage"], waiting["attempt"], document["hash"])
+        made = approval_code(found.control, *address)
+        say(as_json, {"code": made, "evidence_hash": document["hash"]}, made)
+        return
     if not yes:
         console().print(measurements_table(document, f"{stage}, evidence {document['hash'][:12]}"))
         _confirm(f"approve {stage} as {name_of(by)}?")

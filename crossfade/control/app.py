@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from crossfade.adapters.control import MAX_WAIT_S
-from crossfade.control.auth import Access, Denied, authorise, check_verb
+from crossfade.control.auth import Access, Denied, authorise, check_verb, is_approval_code
 from crossfade.control.breakers import set_breaker
 from crossfade.control.dashboard import (
     PAGES,
@@ -238,9 +238,15 @@ async def _decision(service: ControlService, request: Request) -> Response:
 
 async def _command(service: ControlService, request: Request) -> Response:
     body, who = await _body(request), request.state.who
-    differs = service.rollout is not None and service.rollout.plan.approver_differs
-    check_verb(service.settings.control, who, body.get("verb"), differs)
-    return _json((await service.command(body, who)).to_json())
+    control, rollout = service.settings.control, service.rollout
+    differs = rollout is not None and rollout.plan.approver_differs
+    proved = False
+    if rollout is not None and body.get("verb") == "approve":
+        # It proves who decides and is no part of the command, or of the audit.
+        names = [str(body.get(name)) for name in ("stage", "attempt", "evidence_hash")]
+        proved = is_approval_code(str(body.pop("code", "")), control, rollout.id, *names)
+    check_verb(control, who, body.get("verb"), differs, proved=proved)
+    return _json((await service.command(body, "approver" if proved else who)).to_json())
 
 
 async def _preview(service: ControlService, request: Request) -> Response:

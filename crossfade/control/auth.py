@@ -3,11 +3,15 @@
 A link's token is made without asking the server: the time at which it ends, and an HMAC of it
 whose key comes from the operator's token. So it needs no table, ends by itself, and ends
 for all when the operator's token is changed. Whoever holds it may look and do nothing.
+
+An approval's code is made likewise from the approver's token, for one evidence: what a person
+types into Prefect's form, which Prefect keeps where everybody with its login may read it.
 """
 
 import hashlib
 import hmac
 from enum import Enum
+from typing import Any
 
 from crossfade.core.rollout.commands import DECISIONS
 from crossfade.errors import UsageError
@@ -17,8 +21,10 @@ __all__ = [
     "MAX_LINK_S",
     "Access",
     "Denied",
+    "approval_code",
     "authorise",
     "check_verb",
+    "is_approval_code",
     "page_link",
     "page_token",
 ]
@@ -28,6 +34,8 @@ MAX_LINK_S = 7 * 86_400.0
 
 _PREFIX = "page"
 _PURPOSE = b"crossfade: a token of a link to the pages, which may only look"
+_APPROVAL = b"crossfade: a code that approves one evidence"
+_CODE_DIGITS = 20
 
 
 class Access(Enum):
@@ -88,11 +96,21 @@ _ALLOWED = {
 }
 
 
-def check_verb(control: ControlSettings, who: str, verb: object, approver_differs: bool) -> None:
+def check_verb(
+    control: ControlSettings,
+    who: str,
+    verb: object,
+    approver_differs: bool,
+    *,
+    proved: bool = False,
+) -> None:
     """Whether ``who`` (see ``authorise``) may give this command.
 
     An approver only decides. Where there is an approver's token and the plan says that the
-    approver differs, the operator's does not approve.
+    approver differs, the operator's does not approve, unless an approver's code came with it.
+
+    Args:
+        proved: the command holds the ``approval_code`` of what it approves.
 
     Raises:
         Denied: 403.
@@ -100,8 +118,35 @@ def check_verb(control: ControlSettings, who: str, verb: object, approver_differ
     if who == "approver" and verb not in DECISIONS:
         raise Denied(403, _REFUSALS[who])
     separate = approver_differs and bool(control.approver_token.get_secret_value())
-    if who == "operator" and verb == "approve" and separate:
-        raise Denied(403, "by its plan somebody else approves: this needs the approver's token")
+    if who == "operator" and verb == "approve" and separate and not proved:
+        raise Denied(
+            403,
+            "by its plan somebody else approves: this needs the approver's token, or the code "
+            "that `crossfade approve --code` prints with it for this evidence",
+        )
+
+
+def approval_code(
+    control: ControlSettings, rollout: str, stage: int, attempt: int, evidence_hash: str
+) -> str:
+    """What proves that the approver approves this evidence, and nothing else ever.
+
+    Raises:
+        UsageError: there is no approver's token.
+    """
+    secret = control.approver_token.get_secret_value()
+    if not secret:
+        raise UsageError("control.approver_token: a code is made with it")
+    key = hmac.digest(secret.encode(), _APPROVAL, hashlib.sha256)
+    text = f"{rollout}/{stage}/{attempt}/{evidence_hash}"
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:_CODE_DIGITS]
+
+
+def is_approval_code(given: str, control: ControlSettings, *evidence: Any) -> bool:
+    """Whether it is the ``approval_code`` of this evidence; without an approver nothing is."""
+    if not control.approver_token.get_secret_value():
+        return False
+    return _equal(given.strip(), approval_code(control, *evidence))
 
 
 def page_token(control: ControlSettings, lifetime_s: float, now_s: float) -> str:

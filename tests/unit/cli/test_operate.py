@@ -165,7 +165,9 @@ def test_reject_and_cancel(stack: Stack) -> None:
     assert "rollout test is cancelled" in stack("cancel", "--reason", "another plan").output
 
 
-def test_an_approval_names_what_was_looked_at(stack: Stack) -> None:
+def test_an_approval_names_what_was_looked_at(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack("start")
     with pytest.raises(Refused, match="week-1 is ready; nothing waits"):
         raise refusal(stack("approve", "--yes"))
@@ -177,6 +179,14 @@ def test_an_approval_names_what_was_looked_at(stack: Stack) -> None:
     with pytest.raises(ApprovalRefused, match="9 support tickets"):
         raise refusal(stack("approve", "--yes", "--tickets", "9"))
     digest = stack.json("status")["rollout"]["evidence_hash"]
+    with pytest.raises(UsageError, match="approver_token"):
+        raise refusal(stack("approve", "--code"))
+    monkeypatch.setenv("CROSSFADE_CONTROL__APPROVER_TOKEN", "approver-token")
+    code = stack("approve", "--code").output.strip()
+    assert len(code) == 20
+    told = orjson.loads(stack("approve", "--code", "--json").output)
+    assert told == {"code": code, "evidence_hash": digest}
+    monkeypatch.delenv("CROSSFADE_CONTROL__APPROVER_TOKEN")
     assert "approved" in stack("approve", "--yes", "--evidence", digest[:8]).output
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from crossfade.adapters.flag_follower import FlagFollower
 from crossfade.control.app import MAX_BODY_BYTES
+from crossfade.control.auth import approval_code, is_approval_code
 from crossfade.control.monitor import Monitor
 from crossfade.control.server import ControlServer
 from crossfade.core.telemetry import Role
@@ -546,3 +548,54 @@ async def test_where_the_approver_differs_the_approver_s_token_approves(running:
             assert (await other.command("approve", **answer))["stage"] == 1
         given = {row["verb"]: row["command"].get("role") for row in await client.audit()}
         assert (given["begin"], given["approve"]) == ("operator", "approver")
+
+
+async def test_a_code_proves_the_approver_for_one_evidence_and_stays_out_of_the_audit(
+    running: Running,
+) -> None:
+    """What a person types into Prefect's form, which the worker sends with its own token."""
+    approver = {"control": {"approver_token": "approver-token"}}
+    async with running(**approver) as (server, client, clock):
+        control = server.service.settings.control
+        week = Week(server, client, clock)
+        plan = server.service.settings.rollout.model_dump(mode="json")
+        await client.start("test", {**plan, "approver_differs": True}, "cli:bob")
+        await week.until("reconcile")
+        waiting = await client.rollout()
+        answer = {
+            "actor": FLOW, "stage": 0, "attempt": 1, "approver": "ada",
+            "evidence_hash": waiting["evidence_hash"],
+        }  # fmt: skip
+        right = (waiting["id"], 0, 1, waiting["evidence_hash"])
+        foreign = control.model_copy(update={"approver_token": SecretStr("operator-secret")})
+        for wrong in (
+            "",
+            "0" * 20,
+            approval_code(control, waiting["id"], 0, 2, waiting["evidence_hash"]),
+            approval_code(control, waiting["id"], 0, 1, "another"),
+            approval_code(control, "another", 0, 1, waiting["evidence_hash"]),
+            approval_code(foreign, *right),
+        ):
+            with pytest.raises(ControlDenied, match="or the code that"):
+                await client.command("approve", **answer, code=wrong)
+        code = approval_code(control, *right)
+        # It opens nothing else: not even the same approval under another verb.
+        with pytest.raises(UsageError, match="unknown field code"):
+            await client.command("hold", actor=FLOW, stage=0, attempt=1, reason="x", code=code)
+        # By name the operator still may not.
+        with pytest.raises(ApprovalRefused, match="bob started"):
+            await client.command("approve", **{**answer, "approver": "bob"}, code=code)
+        assert (await client.command("approve", **answer, code=f" {code} "))["stage"] == 1
+        audit = await client.audit()
+        assert next(row for row in audit if row["verb"] == "approve")["command"]["role"] == (
+            "approver"
+        )
+        assert code not in str(audit)
+
+
+async def test_without_an_approver_s_token_no_code_is_right(running: Running) -> None:
+    async with running() as (server, _client, _clock):
+        control = server.service.settings.control
+        assert not is_approval_code("", control, "x", 0, 1, "h")
+        with pytest.raises(UsageError, match="approver_token"):
+            approval_code(control, "x", 0, 1, "h")

@@ -63,3 +63,20 @@ async def test_a_token_that_may_not_approve_shows_the_form_again(
     form = ApprovalForm(decision="approve", approver="Ada")
     note = await approval.settle(step, Answer(FormKey(1, 1, "ab12"), form))
     assert note == "approve: this needs the approver's token"
+
+
+@pytest.mark.parametrize(("code", "sent"), [("", {}), ("c0de", {"code": "c0de"})])
+async def test_the_code_that_a_person_types_goes_with_the_approval(
+    monkeypatch: pytest.MonkeyPatch, code: str, sent: dict[str, str]
+) -> None:
+    given: list[dict[str, Any]] = []
+
+    async def command(verb: str, *_: Any, **fields: Any) -> None:
+        given.append(fields)
+
+    monkeypatch.setattr(approval, "command", command)
+    monkeypatch.setattr(approval, "get_run_logger", logging.getLogger)
+    step = Step(Action.ASK_APPROVAL, "", 0.0, {"stage": 0, "attempt": 1}, {})
+    form = ApprovalForm(decision="approve", approver="Ada", code=code)
+    assert await approval.settle(step, Answer(FormKey(1, 1, "ab12"), form)) == ""
+    assert {key: value for key, value in given[0].items() if key == "code"} == sent
