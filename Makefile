@@ -43,7 +43,7 @@ bench-rollback: $(STAMP) ## breach to flags, to a verified rollback; a validatio
 	@$(BIN)/python -m benchmarks.rollback $(ARGS)
 
 test-prefect: $(STAMP) ## Prefect killed at every step of a week, every deployment, PostgreSQL; some ten minutes
-	@$(BIN)/pytest tests/flows/kill_prefect.py tests/flows/whole_road.py tests/flows/eight_weeks.py tests/flows/prefect_on_postgres.py $(ARGS)
+	@$(BIN)/pytest tests/flows/kill_prefect.py tests/flows/whole_road.py tests/flows/eight_weeks.py tests/flows/telling.py tests/flows/prefect_on_postgres.py $(ARGS)
 
 soak: $(STAMP) ## steady load under random faults (DURATION=10m, or 90s; ARGS="--json")
 	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),10m) $(ARGS)

@@ -25,6 +25,8 @@ from prefect.workers.process import ProcessWorker
 from crossfade.deployments import deployment_document, document_text, intervals_of, read
 from crossfade.errors import PrefectUnavailable, UsageError
 from crossfade.local.prefect_api import PrefectApi
+from crossfade.settings import Settings
+from tasks.notifications import keep_notifications
 from tasks.settings_source import settings
 from tasks.work_pools import container_template, process_template
 
@@ -59,6 +61,11 @@ async def make_pool(
             await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
 
 
+async def _notify(found: Settings) -> None:
+    async with get_client() as client:
+        await keep_notifications(client, found.prefect.notify, found.alerts.events)
+
+
 async def _bundled(client: PrefectClient, kind: str) -> dict[str, Any]:
     """Prefect's own template of a type, as its server knows it without the integration."""
     for workers in (await client.read_worker_metadata()).values():
@@ -91,6 +98,7 @@ def main() -> None:
     try:
         document = read(options.file)
         asyncio.run(make_pool(pool, options.wait_s, options.warm, options.type, options.image))
+        asyncio.run(_notify(found))
     except (UsageError, PrefectUnavailable) as error:
         sys.exit(f"tasks.deployment: {error}")
     with tempfile.TemporaryDirectory(prefix="crossfade-deploy-") as folder:

@@ -23,7 +23,7 @@ from crossfade.control.service import ControlService
 from crossfade.core.event import format_time
 from crossfade.errors import SettingsError
 
-__all__ = ["GIVE_UP_S", "Alerts", "Target", "alert_text", "targets_of"]
+__all__ = ["GIVE_UP_S", "HAPPENED", "Alerts", "Target", "alert_text", "targets_of"]
 
 GIVE_UP_S = 3_600.0
 """An event that is older is not told any more: it would only confuse."""
@@ -36,17 +36,19 @@ RETRY_MAX_S = 60.0
 Send = Callable[[str, dict[str, Any]], Awaitable[None]]
 _log = structlog.get_logger("crossfade.control")
 
-_WORDS = {
+HAPPENED = {
     "crossfade.breach": "was taken back by itself",
     "crossfade.rollback_requested": "was taken back",
     "crossfade.rolled_back": "is rolled back and verified",
     "crossfade.held": "is held",
     "crossfade.approval_wanted": "waits for an approval",
+    "crossfade.approval_expired": "is held, for nobody decided in time",
     "crossfade.promoted": "was approved; the next stage may start",
     "crossfade.completed": "was approved; the rollout is complete",
     "crossfade.cut_over": "is cut over: Realtime is primary",
     "crossfade.decommissioned": "is decommissioned: WebSocket is switched off",
 }
+"""In words: what happened to a stage, by the event's name."""
 
 
 class Target(NamedTuple):
@@ -60,7 +62,7 @@ class Target(NamedTuple):
 def alert_text(event: OutboxEvent) -> str:
     """One line for people."""
     payload = event.payload
-    happened = _WORDS.get(event.name, event.name)
+    happened = HAPPENED.get(event.name, event.name)
     reason = f": {payload['reason']}" if payload.get("reason") else ""
     actor = f" (by {payload['actor']})" if payload.get("actor") else ""
     return (

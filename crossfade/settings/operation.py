@@ -43,6 +43,7 @@ ALERTS = (
     "rolled_back",
     "held",
     "approval_wanted",
+    "approval_expired",
     "promoted",
     "completed",
     "cut_over",
@@ -137,9 +138,21 @@ class PrefectSettings(Section):
     workers: int = Field(4, ge=1, le=64, description="of the threads, or of a local Dask cluster")
     dask_address: str = Field("", description="of a Dask scheduler; without it a cluster is made")
     report_every_s: float = Field(86_400.0, gt=0, description="schedule of the report deployment")
+    notify: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+/.+")], ...] = Field(
+        (),
+        max_length=20,
+        description="Prefect's notification blocks (type/name) that its automations tell of "
+        "alerts.events",
+    )
     bundles: Path = Field(
         Path("incidents"), description="folder for the diagnosis bundle that a rollback writes"
     )
+
+    @field_validator("notify", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        # From the environment it is one text.
+        return tuple(value.split()) if isinstance(value, str) else value
 
 
 class StackSettings(Section):

@@ -292,10 +292,13 @@ def hold(state: Rollout, command: c.Hold, now_us: int) -> Step:
         raise wrong_phase(state, command.verb)
     if not command.reason:
         raise Refused("hold: give the reason")
-    return _held(state, command.reason, now_us)
+    deadline_us = now_us + 1 if state.deadline_us is None else state.deadline_us
+    expired = state.phase is Phase.AWAITING_APPROVAL and now_us >= deadline_us
+    name = "crossfade.approval_expired" if expired else "crossfade.held"
+    return _held(state, command.reason, now_us, name)
 
 
-def _held(state: Rollout, reason: str, now_us: int) -> Step:
+def _held(state: Rollout, reason: str, now_us: int, name: str = "crossfade.held") -> Step:
     new, facts = move(
         state,
         Phase.HELD,
@@ -305,4 +308,4 @@ def _held(state: Rollout, reason: str, now_us: int) -> Step:
         deadline_us=None,
         drill=None,
     )
-    return new, (*facts, announced(new, "crossfade.held"))
+    return new, (*facts, announced(new, name))

@@ -352,6 +352,20 @@ def test_rejected_is_held_with_the_reason() -> None:
     assert event_names(facts) == ["crossfade.held"]
 
 
+@pytest.mark.parametrize(
+    ("after_s", "name"), [(-1, "crossfade.held"), (0, "crossfade.approval_expired")]
+)
+def test_an_approval_that_expired_is_told_as_what_it_is(after_s: int, name: str) -> None:
+    state = at_phase(Phase.AWAITING_APPROVAL)
+    now_us = (state.deadline_us or 0) + after_s * SECOND
+    new, facts = apply(state, c.Hold(**address(state), reason="as it is"), now_us)
+    assert (new.phase, event_names(facts)) == (Phase.HELD, [name])
+    soaking = at_phase(Phase.SOAKING)
+    late_us = (soaking.deadline_us or 0) + 9 * SECOND
+    _, facts = apply(soaking, c.Hold(**address(soaking), reason="a stall"), late_us)
+    assert event_names(facts) == ["crossfade.held"]
+
+
 def test_extended_soaks_on_and_keeps_its_evidence() -> None:
     state = at_phase(Phase.AWAITING_APPROVAL)
     new, _ = apply(state, c.Extend(**address(state), soak_s=5, approver="ada"), state.since_us)
