@@ -15,11 +15,11 @@ from typing import Self, TypeVar, cast
 from crossfade.adapters.stores import SqliteJournalReader, SupabaseReader, TapReader
 from crossfade.core.digest import BlockDigest, block_of, merge, same_content
 from crossfade.core.event import Stream
+from crossfade.core.intervals import Interval
 from crossfade.core.reconciliation import STORES
 from crossfade.core.reconciliation_plan import (
     Block,
     Extent,
-    Interval,
     JournalStream,
     Outline,
     Range,

@@ -7,8 +7,9 @@ from typing import Any
 from crossfade.adapters.clock import SystemClock
 from crossfade.comparison import Comparison, covered_by, open_readers
 from crossfade.core.event import Position, format_time, hash_to_hex
+from crossfade.core.intervals import contains
 from crossfade.core.reconciliation import STORES, Discrepancy
-from crossfade.core.reconciliation_plan import Block, JournalStream, contains
+from crossfade.core.reconciliation_plan import Block, JournalStream
 from crossfade.core.reconciliation_rows import Row, classify, phantom
 from crossfade.errors import JournalError, StoreError
 from crossfade.ports import Clock, StoreReader

@@ -6,9 +6,10 @@ from typing import NamedTuple, Protocol
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Draft, Event, Head, Position, Stream
 from crossfade.core.flags import Flags
+from crossfade.core.intervals import Interval
 from crossfade.core.outbox import Outbox, Span
 from crossfade.core.recent import Recent
-from crossfade.core.reconciliation_plan import Changes, Extent, Interval, Outline, Range
+from crossfade.core.reconciliation_plan import Changes, Extent, Outline, Range
 from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.core.switch import Coverage
 from crossfade.core.telemetry import Report

@@ -13,18 +13,15 @@ from crossfade.comparison import Compared, Comparison
 from crossfade.core.digest import block_last
 from crossfade.core.event import Stream
 from crossfade.core.gaps import Gap
+from crossfade.core.intervals import Interval, all_or_none, clip, runs_of
 from crossfade.core.reconciliation_plan import (
     Block,
-    Interval,
     JournalStream,
     Plan,
     Range,
     Seal,
     Seals,
-    clip,
     plan_blocks,
-    size_of,
-    whole_ranges,
 )
 from crossfade.settings.operation import ReconcileSettings
 
@@ -114,7 +111,7 @@ class Sealing:
             }
             for facts in streams
         }
-        known = self._seals_of(self._plan.sealed)
+        known = self._seals_of(self._plan.blocks)
         turn = {(stream, number) for stream, number in self._seals.oldest}
         self.scrubbed = frozenset(
             block for block in self._plan.sealed if (block.stream, block.number) in turn
@@ -124,7 +121,9 @@ class Sealing:
             self.vouched = {
                 block: seal
                 for block, seal in known.items()
-                if block not in self.scrubbed and self._is_whole(block, facts_of[block.stream])
+                if block in self._plan.sealed
+                and block not in self.scrubbed
+                and self._is_whole(block, facts_of[block.stream])
             }
         everything = sum(
             self._seals.streams[stream].realtime for stream in facts_of
@@ -137,7 +136,7 @@ class Sealing:
         )
         read = sum(
             seal.realtime
-            for block, seal in self._seals_of(self._plan.blocks).items()
+            for block, seal in known.items()
             if not _within(block.number, self._plan.dirty.get(block.stream, ()))
         )
         self.skipped_realtime = max(0, everything - void - read)
@@ -174,26 +173,27 @@ class Sealing:
 
     def _is_whole(self, block: Block, facts: JournalStream) -> bool:
         """Whether a seal's sum is what each store must have: all of the block, or nothing."""
-        count = block.last - block.first + 1
+        _, number, first, last = block
+        size = self._options.block
         return (
-            block.last == block_last(block.number, self._options.block)
-            and count == self._options.block
-            and size_of(facts.owed["websocket"], block.first, block.last) == count
-            and size_of(facts.owed["supabase"], block.first, block.last) in (0, count)
+            last == block_last(number, size)
+            and last - first + 1 == size
+            and all_or_none(facts.owed["websocket"], first, last) is True
+            and all_or_none(facts.owed["supabase"], first, last) is not None
         )
 
     def _seals_of(self, blocks: Iterable[Block]) -> dict[Block, Seal]:
         """The seals of blocks that have one."""
         if self._store is None:
             return {}
+        numbers: dict[Stream, dict[int, Block]] = {}
+        for block in blocks:
+            numbers.setdefault(block.stream, {})[block.number] = block
         found: dict[Block, Seal] = {}
-        by_number = {(block.stream, block.number): block for block in blocks}
-        for asked in whole_ranges(
-            block._replace(first=block.number, last=block.number)
-            for block in sorted(by_number.values())
-        ):
-            seals = self._store.seals_of(asked.stream, asked.first, asked.last)
-            found |= {by_number[asked.stream, number]: seal for number, seal in seals.items()}
+        for stream, mine in numbers.items():
+            for first, last in runs_of(sorted(mine)):
+                seals = self._store.seals_of(stream, first, last)
+                found.update((mine[number], seal) for number, seal in seals.items())
         return found
 
     def _seals_in(self, stream: Stream, runs: Iterable[Interval]) -> Iterable[Seal]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossfade.core.event import Stream
-from crossfade.core.reconciliation_plan import Interval, Range
+from crossfade.core.intervals import Interval
+from crossfade.core.reconciliation_plan import Range
 from crossfade.errors import UsageError
 
 __all__ = ["MAX_GAPS", "Gap", "gaps_by_stream", "gaps_from_json", "ranges_of"]

@@ -6,6 +6,7 @@ something in it can have changed: newer events, another expectation, or its turn
 rotating scrub. So a run costs what changed, not what is stored.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -13,13 +14,13 @@ from typing import NamedTuple
 
 from crossfade.core.digest import BlockDigest, block_first, block_last, block_of, merge
 from crossfade.core.event import Position, Stream
+from crossfade.core.intervals import Interval, clip, coalesce, contains, without
 from crossfade.errors import InvalidEvent
 
 __all__ = [
     "Block",
     "Changes",
     "Extent",
-    "Interval",
     "JournalStream",
     "Outline",
     "Plan",
@@ -28,23 +29,15 @@ __all__ = [
     "SealedStream",
     "Seals",
     "abreast",
-    "clip",
-    "coalesce",
-    "contains",
     "cut_ranges",
     "expected_digest",
     "narrowed",
     "plan_blocks",
-    "size_of",
     "whole_ranges",
-    "without",
 ]
 
 WINDOW_ROWS = 32_768
 """Rows, of all streams together, that are read before the next of any: some 15 MB."""
-
-Interval = tuple[int, int]
-"""First and last sequence, both included."""
 
 
 class Range(NamedTuple):
@@ -196,22 +189,6 @@ class Plan:
     dirty: Mapping[Stream, tuple[Interval, ...]]
 
 
-def coalesce(
-    intervals: Iterable[tuple[int, int | None]], floor: int, head: int
-) -> tuple[Interval, ...]:
-    """Sort, clip to ``floor`` … ``head`` and join intervals; an open end reaches the head."""
-    found: list[Interval] = []
-    for first, last in sorted((first, head if last is None else last) for first, last in intervals):
-        low, high = max(first, floor), min(last, head)
-        if low > high:
-            continue
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], high))
-        else:
-            found.append((low, high))
-    return tuple(found)
-
-
 def narrowed(facts: JournalStream, ranges: Sequence[Range]) -> JournalStream | None:
     """The stream as far as the ranges ask for it, from the first of them to the last.
 
@@ -226,38 +203,6 @@ def narrowed(facts: JournalStream, ranges: Sequence[Range]) -> JournalStream | N
         return None
     owed = {store: tuple(clip(found, floor, head)) for store, found in facts.owed.items()}
     return replace(facts, floor=floor, head=head, watermark=min(facts.watermark, head), owed=owed)
-
-
-def clip(intervals: Sequence[Interval], first: int, last: int) -> list[Interval]:
-    """The parts of ``intervals`` within ``first`` … ``last``."""
-    return [
-        (max(low, first), min(high, last))
-        for low, high in intervals
-        if max(low, first) <= min(high, last)
-    ]
-
-
-def size_of(intervals: Sequence[Interval], first: int, last: int) -> int:
-    """How many sequences of ``first`` … ``last`` lie in ``intervals``."""
-    return sum(high - low + 1 for low, high in clip(intervals, first, last))
-
-
-def contains(intervals: Sequence[Interval], sequence: int) -> bool:
-    """Whether ``sequence`` lies in one of ``intervals``."""
-    return any(low <= sequence <= high for low, high in intervals)
-
-
-def without(intervals: Sequence[Interval], holes: Sequence[Interval]) -> tuple[Interval, ...]:
-    """What of ``intervals`` no hole covers; both are disjoint and ascending."""
-    found: list[Interval] = []
-    for low, high in intervals:
-        for first, last in clip(holes, low, high):
-            if low < first:
-                found.append((low, first - 1))
-            low = last + 1
-        if low <= high:
-            found.append((low, high))
-    return tuple(found)
 
 
 def plan_blocks(
@@ -304,6 +249,7 @@ def plan_blocks(
         runs = coalesce([*clip(known.runs, ends[0], min(ends[1], whole)), *growing], *ends)
         runs = without(runs, void)
         again = coalesce(scrub.get(facts.stream, ()), *ends)
+        starts = [low for low, _ in runs]
         taken = (ends,) if full else coalesce([*without((ends,), runs), *again], *ends)
         for low, high in taken:
             for number in range(low, high + 1):
@@ -311,7 +257,8 @@ def plan_blocks(
                 last = min(block_last(number, size), facts.watermark)
                 block = Block(facts.stream, number, first, last)
                 chosen.append(block)
-                if contains(runs, number):
+                at = bisect_right(starts, number) - 1
+                if at >= 0 and number <= runs[at][1]:
                     sealed.add(block)
         skipped += sum(high - low + 1 for low, high in without(runs, taken))
     chosen.sort()
@@ -360,16 +307,18 @@ def cut_ranges(blocks: Iterable[Block], owed: Mapping[Stream, JournalStream]) ->
 
 def whole_ranges(blocks: Iterable[Block]) -> Iterator[Range]:
     """The ranges to ask any other store for: consecutive blocks joined."""
-    current: Range | None = None
+    # No tuple is made for a block that only continues: a full run has tens of thousands.
+    stream: Stream | None = None
+    first = last = 0
     for block in blocks:
-        if current and current.stream == block.stream and current.last + 1 == block.first:
-            current = current._replace(last=block.last)
+        if block.first == last + 1 and block.stream == stream:
+            last = block.last
             continue
-        if current:
-            yield current
-        current = Range(block.stream, block.first, block.last)
-    if current:
-        yield current
+        if stream is not None:
+            yield Range(stream, first, last)
+        stream, first, last = block.stream, block.first, block.last
+    if stream is not None:
+        yield Range(stream, first, last)
 
 
 def expected_digest(

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from crossfade.core.canonical import canonical_json, parse_json
 from crossfade.core.event import Event, Position, Stream
+from crossfade.core.intervals import contains, size_of
 from crossfade.core.reconciliation import UNDECIDED, Discrepancy, Kind, severity_of
-from crossfade.core.reconciliation_plan import Block, JournalStream, contains, size_of
+from crossfade.core.reconciliation_plan import Block, JournalStream
 from crossfade.errors import InvalidEvent
 
 __all__ = ["BlockFindings", "Hashes", "Row", "Sum", "classify", "differing_fields", "phantom"]

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Stream
-from crossfade.core.reconciliation_plan import Block, JournalStream, Seal, contains
+from crossfade.core.intervals import contains
+from crossfade.core.reconciliation_plan import Block, JournalStream, Seal
 
 __all__ = ["RUN_BLOCKS", "SealedRun", "run_of", "sealed_runs"]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Stream
+from crossfade.core.intervals import size_of
 from crossfade.core.reconciliation import (
     CRITICAL,
     MAX_DISCREPANCIES,
@@ -18,7 +19,7 @@ from crossfade.core.reconciliation import (
     StoreCount,
     conclude,
 )
-from crossfade.core.reconciliation_plan import JournalStream, Plan, size_of
+from crossfade.core.reconciliation_plan import JournalStream, Plan
 from crossfade.core.reconciliation_rows import BlockFindings
 
 __all__ = ["Tally"]

@@ -23,7 +23,8 @@ from crossfade.adapters.export.segments import SegmentWriter
 from crossfade.adapters.journal_reader import JournalReader
 from crossfade.adapters.stores.journal import SqliteJournalReader
 from crossfade.core.event import Stream
-from crossfade.core.reconciliation_plan import Interval, JournalStream, coalesce
+from crossfade.core.intervals import Interval, coalesce
+from crossfade.core.reconciliation_plan import JournalStream
 from crossfade.errors import JournalLocked, JournalUnavailable
 from crossfade.ports import Clock
 

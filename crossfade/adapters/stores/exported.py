@@ -15,14 +15,8 @@ from crossfade.adapters.export.segments import Piece, SegmentFile, read_pieces
 from crossfade.adapters.stores.sqlite import fold_rows
 from crossfade.core.digest import BlockDigest, merge
 from crossfade.core.event import Event, Stream, content_hash, format_time
-from crossfade.core.reconciliation_plan import (
-    Changes,
-    Extent,
-    JournalStream,
-    Outline,
-    Range,
-    clip,
-)
+from crossfade.core.intervals import clip
+from crossfade.core.reconciliation_plan import Changes, Extent, JournalStream, Outline, Range
 from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import JournalUnavailable
 

@@ -18,14 +18,8 @@ from crossfade.adapters.stores.columns import (
 from crossfade.adapters.stores.sqlite import changes_of, read_rows, translated
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
-from crossfade.core.reconciliation_plan import (
-    Changes,
-    Extent,
-    JournalStream,
-    Outline,
-    Range,
-    coalesce,
-)
+from crossfade.core.intervals import coalesce
+from crossfade.core.reconciliation_plan import Changes, Extent, JournalStream, Outline, Range
 from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import JournalUnavailable
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from crossfade.core.event import Stream
 from crossfade.core.gaps import Gap
-from crossfade.core.reconciliation_plan import Interval, Range, Seal, SealedStream, Seals
+from crossfade.core.intervals import Interval
+from crossfade.core.reconciliation_plan import Range, Seal, SealedStream, Seals
 from crossfade.errors import UsageError
 
 __all__ = ["SealStore"]

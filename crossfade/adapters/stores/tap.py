@@ -20,7 +20,8 @@ from crossfade.adapters.stores.sqlite import (
 )
 from crossfade.core.digest import BlockDigest
 from crossfade.core.event import Event, Stream, content_hash
-from crossfade.core.reconciliation_plan import Changes, Extent, Interval, Range
+from crossfade.core.intervals import Interval
+from crossfade.core.reconciliation_plan import Changes, Extent, Range
 from crossfade.core.reconciliation_rows import Hashes, Row
 from crossfade.errors import StoreRejected, StoreUnavailable
 

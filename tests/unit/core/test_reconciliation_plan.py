@@ -1,7 +1,6 @@
 """What each store is owed, and which blocks a run compares."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,24 +8,19 @@ from hypothesis import strategies as st
 
 from crossfade.core.digest import BlockDigest, block_of, digest_of
 from crossfade.core.event import Stream
+from crossfade.core.intervals import Interval, clip, coalesce, contains
 from crossfade.core.reconciliation_plan import (
     Block,
-    Interval,
     JournalStream,
     Plan,
     Range,
     SealedStream,
     Seals,
     abreast,
-    clip,
-    coalesce,
-    contains,
     cut_ranges,
     expected_digest,
     plan_blocks,
-    size_of,
     whole_ranges,
-    without,
 )
 
 ONE = Stream("app", 1, "critical", 3)
@@ -53,36 +47,6 @@ def facts(
         watermark=head if watermark is None else watermark,
         owed={"websocket": ((floor, head),), "supabase": supabase},
     )
-
-
-def members(intervals: object, head: int) -> set[int]:
-    return {
-        sequence
-        for first, last in intervals  # type: ignore[attr-defined]
-        for sequence in range(first, (head if last is None else last) + 1)
-    }
-
-
-@given(raw=INTERVALS, floor=st.integers(1, 20), head=st.integers(0, 50))
-def test_coalesced_intervals_hold_the_same_sequences(
-    raw: list[tuple[int, int | None]], floor: int, head: int
-) -> None:
-    found = coalesce(raw, floor, head)
-    wanted = {one for one in members(raw, head) if floor <= one <= head}
-    assert members(found, head) == wanted
-    assert list(found) == sorted(found)
-    for (_, before), (after, _) in pairwise(found):
-        assert before + 1 < after  # neither touching nor overlapping
-    for sequence in range(1, 60):
-        assert contains(found, sequence) == (sequence in wanted)
-
-
-@given(raw=INTERVALS, first=st.integers(1, 60), last=st.integers(1, 60))
-def test_clipping_and_counting(raw: list[tuple[int, int | None]], first: int, last: int) -> None:
-    intervals = coalesce(raw, 1, 50)
-    inside = {one for one in members(intervals, 50) if first <= one <= last}
-    assert members(clip(intervals, first, last), 50) == inside
-    assert size_of(intervals, first, last) == len(inside)
 
 
 @given(
@@ -208,16 +172,6 @@ def test_the_scrub_takes_those_whose_turn_it_is() -> None:
     assert [(block.stream, block.number) for block in plan.blocks] == [(ONE, 1), (ONE, 3), (TWO, 0)]
     assert plan.skipped == 2
     assert plan.sealed == frozenset(plan.blocks)
-
-
-@given(raw=INTERVALS, holes=INTERVALS)
-def test_without_takes_exactly_the_holes_away(
-    raw: list[tuple[int, int | None]], holes: list[tuple[int, int | None]]
-) -> None:
-    one, other = coalesce(raw, 1, 60), coalesce(holes, 1, 60)
-    found = without(one, other)
-    assert members(found, 60) == members(one, 60) - members(other, 60)
-    assert found == coalesce(found, 1, 60)
 
 
 def test_streams_are_not_joined_to_one_range() -> None:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from crossfade.core.digest import BlockDigest, block_first, block_last, merge
 from crossfade.core.event import Stream
-from crossfade.core.reconciliation_plan import Block, Interval, JournalStream, Seal
+from crossfade.core.intervals import Interval
+from crossfade.core.reconciliation_plan import Block, JournalStream, Seal
 from crossfade.core.reconciliation_runs import RUN_BLOCKS, run_of, sealed_runs
 
 SIZE = 8
