@@ -129,8 +129,11 @@ def _play(stage: Stage, ops: Watched, board: Watched) -> None:
 
 def _switching(ops: Watched) -> None:
     """In the moment in which partitions are moved, and the badge says so."""
-    ops.page.wait_for_selector('.badge[data-moving="true"]', timeout=20_000)
-    ops.page.screenshot(path=TARGET / "switching.png")
+    moving = '.badge[data-moving="true"]'
+    ops.page.wait_for_selector(moving, timeout=20_000)
+    # A picture takes a while: it is taken again while it still moves, for one that shows it.
+    while ops.page.query_selector(moving) is not None:
+        ops.page.screenshot(path=TARGET / "switching.png")
 
 
 def _inspect(page: Page) -> None:

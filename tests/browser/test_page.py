@@ -172,6 +172,8 @@ def test_rollback_asks_for_the_rollouts_name(page: Watched, rollout: Stage) -> N
     page.page.get_by_text("rolling back", exact=True).first.wait_for()
     page.page.get_by_text("Incident in week-1: Latency on the board doubled.").wait_for()
     page.await_badge("websocket")
+    # The button that was pressed is gone; whoever is here by keyboard is not thrown out.
+    assert focused(page) == "rollout-title"
     assert rollout.ask("/v1/incidents")[0]["opened_by"] == "Anna"
     assert page.errors == []
 
@@ -187,6 +189,8 @@ def test_pause_holds_the_stage(page: Watched, rollout: Stage) -> None:
     dialog.get_by_role("button", name="Pause").click()
     page.page.locator(".pill", has_text="held").first.wait_for()
     assert rollout.phase == "held"
+    assert focused(page) == "resume"
+    assert page.page.locator("#spoken").inner_text() == "flights: held"
     assert page.page.get_by_role("button", name="Pause").count() == 0
     page.page.get_by_role("button", name="Resume").click()
     submit = dialog.get_by_role("button", name="Resume")
@@ -216,6 +220,11 @@ def test_an_event_is_shown_side_by_side(page: Watched, rollout: Stage) -> None:
     page.page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
     assert page.errors == []
+
+
+def focused(page: Watched) -> str:
+    """The element that has the keyboard, by its id."""
+    return str(page.page.evaluate("() => document.activeElement.id"))
 
 
 @pytest.mark.parametrize("path", ["/", "/departures"])

@@ -144,6 +144,24 @@ def test_a_person_logs_in_reads_the_evidence_and_approves_one_stage(person: Pers
     assert person.rollout()["stage"] == 1
 
 
+def test_the_operations_page_leads_to_the_run_that_waits(person: Person) -> None:
+    run = person.start(WEEKS[0]).rpartition("/")[2]
+    person.waits()
+    page = person.page
+    page.goto(person.world.settings.control.url)
+    page.get_by_label("Access token").fill(
+        person.world.settings.control.operator_token.get_secret_value()
+    )
+    page.get_by_role("button", name="Sign in").click()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Approve in Prefect").click()
+    # A stranger is asked to log in, and is then where the link was to lead.
+    prefect = Person(opened.value, person.world)
+    prefect.log_in(person.password)
+    prefect.page.locator(f"a[href*='{run}']").first.wait_for()
+    assert "state=Suspended" in prefect.page.url
+
+
 def test_a_person_takes_back_by_the_rollbacks_form(person: Person) -> None:
     page = person.page
     before = {run["id"] for run in person.runs(ROLLBACK)}

@@ -41,8 +41,8 @@ export class Badge {
     this.element.dataset["moving"] = String((state?.moving ?? 0) > 0);
     setText(this.#source, NAMES[source]);
     setText(this.#detail, state === null ? "" : detail(state, live));
-    // Spoken only when the source itself changes, not every second.
-    setText(this.#spoken, state === null ? "" : `Data source: ${NAMES[source]}`);
+    // Spoken only when the source changes or is lost, not every second.
+    setText(this.#spoken, state === null ? "" : `Data source: ${NAMES[source]}${live ? "" : ", not live"}`);
     this.element.title = state === null ? "" : tooltip(state);
   }
 }

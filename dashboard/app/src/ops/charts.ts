@@ -84,7 +84,7 @@ class Chart {
       cursor: { show: false },
       scales: { y: { range: (_, __, max) => [0, Math.max(1, (max ?? 1) * 1.15)] } },
       axes: [
-        { ...axis, grid: { show: false }, splits: (_, __, min, max) => splits(min, max), values: (_, times) => times.map((at) => ago(at, this.#times.at(-1) ?? at)) },
+        { ...axis, size: 30, grid: { show: false }, splits: (_, __, min, max) => splits(min, max), values: (_, times) => times.map((at) => ago(at, this.#times.at(-1) ?? at)) },
         { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => this.#format(tick)) },
       ],
       series: [

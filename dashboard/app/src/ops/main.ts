@@ -6,7 +6,7 @@ import "../styles/ops.css";
 import { Badge } from "../badge.js";
 import { connect } from "../connection.js";
 import { byId, fill, h, setText } from "../dom.js";
-import { clock, countdown } from "../format.js";
+import { clock, countdown, words } from "../format.js";
 import { measureLoad } from "../load.js";
 import { signIn, signOut } from "../session.js";
 import { act } from "./actions.js";
@@ -16,6 +16,7 @@ import { drawSuccess, GatesPanel } from "./gates.js";
 import { drawAudit, drawIncidents, flagsText } from "./history.js";
 import { inspectDiscrepancy, inspectEvent } from "./inspector.js";
 import { InstancesPanel } from "./instances.js";
+import { prefectHome } from "./prefect.js";
 import { type Found, Poll, type Trouble } from "./poll.js";
 import { RolloutPanel } from "./rollout.js";
 import { ReconciliationPanel, StoresPanel } from "./stores.js";
@@ -34,7 +35,7 @@ async function main(): Promise<void> {
   const { prefect_url: prefect, topics } = session.config;
   const link = byId<HTMLAnchorElement>("prefect");
   link.hidden = prefect === null;
-  if (prefect !== null) link.href = prefect;
+  if (prefect !== null) link.href = prefectHome(prefect);
 
   const badge = new Badge();
   byId("badge").append(badge.element);
@@ -74,7 +75,8 @@ async function main(): Promise<void> {
     }
     drawSuccess(byId("success"), status, audit);
     notices.seen(status.at_us / 1_000);
-    document.title = status.rollout === null ? "Crossfade" : `${status.rollout.name}: ${status.rollout.phase.replaceAll("_", " ")} · Crossfade`;
+    setText(byId("spoken"), status.rollout === null ? "" : `${status.rollout.name}: ${words(status.rollout.phase)}`);
+    document.title = status.rollout === null ? "Crossfade" : `${status.rollout.name}: ${words(status.rollout.phase)} · Crossfade`;
   };
   const poll = new Poll(session.token, show, (trouble) => notices.trouble(trouble));
   Object.assign(window, { crossfade: subscriber });

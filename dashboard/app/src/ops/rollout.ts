@@ -3,6 +3,7 @@
 import { fill, h } from "../dom.js";
 import { countdown, figure, moment, plural, span, words } from "../format.js";
 import type { Action } from "./actions.js";
+import { prefectDeployments, prefectWaiting } from "./prefect.js";
 import { type DrillRecord, meanPercent, percentOf, type Phase, type Rollout, type Status } from "./status.js";
 
 const IN_STAGE: readonly Phase[] = ["ready", "preflight", "ramping", "soaking", "reconciling", "awaiting_approval"];
@@ -23,6 +24,15 @@ const TONES: Readonly<Record<Phase, string>> = {
   cut_over: "good",
   decommissioned: "good",
   cancelled: "calm",
+};
+
+/** What a person may start now; a week begins by itself or is started there, too. */
+const NEXT: Readonly<Partial<Record<Phase, string>>> = {
+  ready: "This week, or a drill before it, is started",
+  soaking: "A drill or a validation is started",
+  awaiting_approval: "A validation is started",
+  completed: "A drill and the cut-over are started",
+  cut_over: "WebSocket is switched off for good",
 };
 
 /** Draws the panel; parts that a person may be using (buttons) are made once per phase. */
@@ -63,6 +73,8 @@ export class RolloutPanel {
 
   #draw(rollout: Rollout, status: Status): void {
     const { flags } = status;
+    const before = document.activeElement;
+    const held = before !== null && this.#element.contains(before) ? before.id : null;
     const { percent, even } = rollout.phase === "decommissioned" ? { percent: 100, even: true } : meanPercent(flags.kill ? {} : flags.served, flags.topics);
     fill(
       this.#element,
@@ -70,7 +82,7 @@ export class RolloutPanel {
         "div",
         { class: "rollout-head" },
         h("div", {},
-          h("h1", { id: "rollout-title" }, rollout.name),
+          h("h1", { id: "rollout-title", tabindex: -1 }, rollout.name),
           h("p", { class: "rollout-phase" },
             h("span", { class: "pill", "data-tone": TONES[rollout.phase] }, words(rollout.phase)),
             h("span", { id: "rollout-wait", class: "muted" }),
@@ -84,7 +96,16 @@ export class RolloutPanel {
       stages(rollout),
       h("p", { id: "rollout-applied", class: "muted applied" }),
       rollout.last_drill != null && h("p", { class: "muted drill" }, drillText(rollout.last_drill)),
+      this.#prefect !== null && startText(rollout, this.#prefect),
     );
+    if (held !== null) this.#focus(held);
+  }
+
+  /** Whoever is here by keyboard stays here: on the same control, else on the first there is. */
+  #focus(id: string): void {
+    const buttons = [...this.#element.querySelectorAll<HTMLElement>(".actions > *")];
+    const title = this.#element.querySelector<HTMLElement>("h1");
+    (buttons.find((one) => one.id === id) ?? buttons[0] ?? title)?.focus();
   }
 
   #buttons(rollout: Rollout): HTMLElement {
@@ -95,7 +116,7 @@ export class RolloutPanel {
       h("button", { type: "button", id: action, class: tone, onclick: () => this.#act(action, rollout) }, text);
     const approve =
       rollout.phase === "awaiting_approval" && this.#prefect !== null
-        ? h("a", { class: "button primary", href: `${this.#prefect}/runs`, target: "_blank", rel: "noreferrer" }, "Approve in Prefect ↗")
+        ? h("a", { id: "approve", class: "button primary", href: prefectWaiting(this.#prefect), target: "_blank", rel: "noreferrer" }, "Approve in Prefect ↗")
         : null;
     return h(
       "div",
@@ -141,6 +162,14 @@ function rampText(rollout: Rollout): string {
 
 function drillText({ points, back_ms, passed, at_us }: DrillRecord): string {
   return `Last rollback drill, ${moment(at_us / 1_000)}: ${figure(points)} points back within ${span(back_ms)}, ${passed ? "passed" : "too slow"}.`;
+}
+
+/** What comes next is started in Prefect, where it is recorded who did; nothing is started here. */
+function startText(rollout: Rollout, prefect: string): HTMLElement | null {
+  const what = NEXT[rollout.phase];
+  if (what === undefined) return null;
+  const link = h("a", { href: prefectDeployments(prefect), target: "_blank", rel: "noreferrer" }, "Prefect’s deployments ↗");
+  return h("p", { class: "muted start" }, `${what} in `, link);
 }
 
 /** "Accepted" is not "applied": who follows the flags in force. */
