@@ -42,8 +42,8 @@ bench-reconcile: $(STAMP) ## the reconciliation beside its rivals (ARGS="--event
 bench-rollback: $(STAMP) ## breach to flags, to a verified rollback; a validation; Prefect's share (ARGS="--write")
 	@$(BIN)/python -m benchmarks.rollback $(ARGS)
 
-test-prefect: $(STAMP) ## Prefect killed at every step of a week, every deployment, PostgreSQL; some ten minutes
-	@$(BIN)/pytest tests/flows/kill_prefect.py tests/flows/whole_road.py tests/flows/eight_weeks.py tests/flows/telling.py tests/flows/prefect_on_postgres.py $(ARGS)
+test-prefect: $(STAMP) ## Prefect killed at every step of a week, every deployment, eight weeks, alerts, two roles, PostgreSQL; some twenty minutes
+	@$(BIN)/pytest tests/flows/kill_prefect.py tests/flows/whole_road.py tests/flows/eight_weeks.py tests/flows/telling.py tests/flows/two_roles.py tests/flows/prefect_on_postgres.py $(ARGS)
 
 soak: $(STAMP) ## steady load under random faults (DURATION=10m, or 90s; ARGS="--json")
 	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),10m) $(ARGS)

@@ -13,13 +13,13 @@ from prefect.states import Completed
 
 from crossfade.core.rollout.commands import MAX_TEXT
 from tasks.artifacts import keep_page
-from tasks.control_plane import command, store_result
+from tasks.control_plane import store_result
 from tasks.incident import bundle_place, incident_page
 from tasks.outcomes import rolled_back
 from tasks.pages import reconciliation_page, rollback_page
 from tasks.parameters import titled
 from tasks.reconciliation import LEGACY_STORES, compare_stores
-from tasks.recovery import figures_of, take_back, wait_for_arrival
+from tasks.recovery import figures_of, settle_rollback, take_back, wait_for_arrival
 from tasks.runs import cancel_weeks
 
 __all__ = ["rollback"]
@@ -50,12 +50,16 @@ async def rollback(
     if rollout is None:
         return Completed(message="nothing to take back: it is not rolling back (any more)")
     await cancel_weeks(f"rolled back: {rollout['reason']}")
-    arrived = await wait_for_arrival(rollout["since_us"])
-    result = await compare_stores("rollback", LEGACY_STORES)
-    stored = await store_result(result)
-    figures = figures_of(arrived, result, stored, rollout)
-    figures["bundle"] = bundle_place(rollout["incident_id"])
-    await command("rolled_back", rollout["stage"], rollout["attempt"], figures=figures)
+    while True:
+        arrived = await wait_for_arrival(rollout["since_us"])
+        result = await compare_stores("rollback", LEGACY_STORES)
+        stored = await store_result(result)
+        figures = figures_of(arrived, result, stored, rollout)
+        figures["bundle"] = bundle_place(rollout["incident_id"])
+        widened = await settle_rollback(rollout, figures)
+        if widened is None:
+            break
+        rollout = widened
     page = rollback_page(figures, rollout["reason"]) + reconciliation_page(result)
     await keep_page("rollback", page, "Rollback")
     await keep_page("incident", await incident_page(rollout["incident_id"]), "Incident")

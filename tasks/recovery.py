@@ -11,10 +11,17 @@ from prefect.logging import get_run_logger
 
 from crossfade.core.fallback import arrival, explain
 from crossfade.core.verdict import Verdict, worst
-from crossfade.errors import ControlDenied, ControlUnavailable, StackError
-from tasks.control_plane import actor, control
+from crossfade.errors import ControlDenied, ControlUnavailable, Refused, StackError
+from tasks.control_plane import actor, command, control
+from tasks.control_plane import rollout as current_rollout
 
-__all__ = ["ARRIVAL_TIMEOUT_S", "figures_of", "take_back", "wait_for_arrival"]
+__all__ = [
+    "ARRIVAL_TIMEOUT_S",
+    "figures_of",
+    "settle_rollback",
+    "take_back",
+    "wait_for_arrival",
+]
 
 ARRIVAL_TIMEOUT_S = 600.0
 """An instance that has not followed by then is named; the validation starts the rollback again."""
@@ -51,6 +58,36 @@ async def take_back(
     if rollout is None or rollout["phase"] != "rolling_back":
         return None
     return rollout if not incident or rollout["incident_id"] == incident else None
+
+
+async def settle_rollback(
+    verified: Mapping[str, Any], figures: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Record that the rollback which was verified has arrived.
+
+    Returns None once it is recorded; the rollout when it was widened meanwhile: then it is to
+    be verified again.
+
+    Raises:
+        Refused: it does not roll back any more, or it is another's turn.
+    """
+    try:
+        await command(
+            "rolled_back",
+            verified["stage"],
+            verified["attempt"],
+            figures=figures,
+            since_us=verified["since_us"],
+        )
+    except Refused:
+        now = await current_rollout()
+        told = ("id", "stage", "attempt", "incident_id")
+        same = now is not None and all(now[name] == verified[name] for name in told)
+        if now is None or not same or now["since_us"] == verified["since_us"]:
+            raise
+        get_run_logger().warning("the rollback was widened: %s", now["reason"])
+        return now
+    return None
 
 
 def _has_asked(incidents: Iterable[Mapping[str, Any]], me: str) -> bool:

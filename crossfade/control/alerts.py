@@ -39,6 +39,7 @@ _log = structlog.get_logger("crossfade.control")
 HAPPENED = {
     "crossfade.breach": "was taken back by itself",
     "crossfade.rollback_requested": "was taken back",
+    "crossfade.rollback_widened": "is taken back further",
     "crossfade.rolled_back": "is rolled back and verified",
     "crossfade.held": "is held",
     "crossfade.approval_wanted": "waits for an approval",

@@ -40,6 +40,7 @@ class ControlSettings(Section):
 ALERTS = (
     "breach",
     "rollback_requested",
+    "rollback_widened",
     "rolled_back",
     "held",
     "approval_wanted",

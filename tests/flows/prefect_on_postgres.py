@@ -24,7 +24,7 @@ from crossfade.settings import PrefectSettings
 from tests.flows.world import LOGIN, Service
 from tests.services import ROOT, Postgres, running_postgres
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 START_S = 180.0
 

@@ -21,7 +21,7 @@ from crossfade.local.stack_settings import write_settings
 from tests.flows.test_weeks import WAIT_S, form_of, reach, until
 from tests.flows.world import LOGIN, FlowWorld
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(600)]
 
 
 class Chat:

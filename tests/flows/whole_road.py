@@ -4,6 +4,7 @@ Not collected by a plain ``pytest``: its name is not a test's.
 """
 
 import asyncio
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from crossfade.adapters.control import ControlClient
+from crossfade.errors import Refused
 from crossfade.local.prefect import (
     CUT_OVER,
     DECOMMISSION,
@@ -26,7 +28,7 @@ from crossfade.local.prefect_api import PrefectApi
 from tests.flows.test_weeks import WAIT_S, form_of, known_runs, reach, run_of
 from tests.flows.world import STAGE, STREAM, FlowWorld
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(600)]
 
 NAME = "flights"
 REVERSE_S = 2.0
@@ -139,6 +141,43 @@ async def test_a_week_that_starts_by_itself_and_a_rollback_of_some(
         assert names >= {"incident.json", "discrepancies.json", "telemetry.json", "versions.json"}
         assert "rolling_back → rolled_back" in story
         assert str(bundle) in (await api.artifacts("incident"))[0]["data"]
+
+
+async def test_a_rollback_widened_while_its_flow_waits_is_one_and_verified_as_a_whole(
+    world: FlowWorld, api: PrefectApi
+) -> None:
+    stages = [stage("only", 60.0)]
+    await asyncio.to_thread(world.fresh_rollout, stages=stages)
+    async with world.client() as control:
+        week = await api.run(WEEKS[0])
+        form = await form_of(api, week)
+        before = await known_runs(api, ROLLBACK)
+        # Nobody follows: the flow of the first rollback can not end before the second.
+        world.cast.follow = False
+        await control.command("rollback", actor="cli:Ada", reason="some complaints", to=20.0)
+        back = await run_of(api, ROLLBACK, before)
+        first = await reach(control, "rolling_back")
+        assert (await api.wait(week, WAIT_S))["state_type"] == "CANCELLED"
+        await control.command(
+            "breach", actor="monitor", reason="worse", measurements=[], stage=0, attempt=1
+        )
+        wider = await reach(control, "rolling_back")
+        assert wider["incident_id"] == first["incident_id"]
+        assert wider["percentages"]["served"] == {"*": 0.0}
+        # Nor does the form that waited approve anything any more, by whatever way.
+        with pytest.raises(Refused):
+            await control.command(
+                "approve", actor="cli:Ada", stage=0, attempt=1, approver="Ada",
+                evidence_hash=re.findall(r"[0-9a-f]{64}", form.description)[0],
+            )  # fmt: skip
+        world.cast.follow = True
+        run = await api.wait(back, WAIT_S)
+        assert run["state_type"] == "COMPLETED", run["state"]["message"]
+        await reach(control, "rolled_back")
+        incident = (await control.incidents())[0]
+        assert incident["figures"]["checks"][0]["name"] == "flags_followed"
+        assert [one["reason"] for one in incident["changes"] if "reason" in one] == ["worse"]
+        assert await known_runs(api, ROLLBACK) - before == {back}, "one rollback, one run"
 
 
 async def test_what_a_validation_found_is_repaired(rollout: FlowWorld, api: PrefectApi) -> None:

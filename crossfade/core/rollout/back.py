@@ -54,11 +54,14 @@ def take_back(
         "measurements": measurements,
     }
     if state.phase is Phase.ROLLING_BACK:
-        # Wider than before, but still the one rollback that is under way.
-        new = replace(state, served=served)
+        # Wider than before, but still the one rollback that is under way: its flow goes on, and
+        # what it had verified until now does not count.
+        new = replace(state, served=served, since_us=now_us)
+        widened = _incident(new, particulars)
         return new, (
             *flags_facts(state, new),
-            Fact("incident_changed", _incident(state, particulars)),
+            Fact("incident_changed", widened),
+            Fact("event", {"name": "crossfade.rollback_widened", "payload": widened}),
         )
     opened = state.incident_id is None
     number = state.incidents + 1 if opened else state.incidents
@@ -112,6 +115,8 @@ def rolled_back(state: Rollout, command: c.RolledBack, now_us: int) -> Step:
         return state, ()
     if state.phase is not Phase.ROLLING_BACK:
         raise wrong_phase(state, command.verb)
+    if command.since_us is not None and command.since_us != state.since_us:
+        raise Refused("rolled_back: it was widened meanwhile: wait until everybody is back again")
     new, facts = move(state, Phase.ROLLED_BACK, now_us, reason=state.reason)
     detail = {"incident_id": state.incident_id, "figures": dict(command.figures)}
     return new, (

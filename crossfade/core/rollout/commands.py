@@ -160,9 +160,14 @@ class Rollback(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack(Command):
-    """rolling_back → rolled_back: every instance is verified to be back."""
+    """rolling_back → rolled_back: every instance is verified to be back.
+
+    ``since_us`` is the rollout's ``since_us`` of the rollback that was verified: one that was
+    widened meanwhile is another.
+    """
 
     figures: Mapping[str, Any] = field(default_factory=dict)
+    since_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,6 +369,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "scope": _scope,
     "to": _number,
     "figures": _figures,
+    "since_us": _optional(_whole),
     "root_cause": _text,
     "fix": _text,
     "points": _optional(_number),

@@ -293,3 +293,52 @@ async def test_a_story_that_can_not_be_told_does_not_undo_the_rollback(
     page = await incidents.incident_page.fn("r-1")
     assert "could not be told: it is away" in page
     assert "crossfade incident show r-1 --bundle" in page
+
+
+VERIFIED = {
+    "id": "r",
+    "stage": 1,
+    "attempt": 2,
+    "incident_id": "r-1",
+    "since_us": 5,
+    "phase": "rolling_back",
+    "reason": "more",
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "again"),
+    [
+        ({**VERIFIED, "since_us": 9}, True),
+        (VERIFIED, None),
+        ({**VERIFIED, "since_us": 9, "attempt": 3}, None),
+        ({**VERIFIED, "since_us": 9, "incident_id": "r-2"}, None),
+        (None, None),
+    ],
+)
+async def test_a_rollback_that_was_widened_meanwhile_is_verified_again(
+    monkeypatch: pytest.MonkeyPatch, now: dict[str, Any] | None, again: bool | None
+) -> None:
+    given: list[dict[str, Any]] = []
+    refused = [True]
+
+    async def command(verb: str, stage: int, attempt: int, **fields: Any) -> None:
+        given.append({"verb": verb, "stage": stage, "attempt": attempt, **fields})
+        if refused[0]:
+            raise Refused("rolled_back: as told")
+
+    async def current() -> dict[str, Any] | None:
+        return now
+
+    monkeypatch.setattr(recovery, "command", command)
+    monkeypatch.setattr(recovery, "current_rollout", current)
+    monkeypatch.setattr(recovery, "get_run_logger", lambda: logging.getLogger("test"))
+    if again:
+        assert await recovery.settle_rollback(VERIFIED, {"missing": 0}) == now
+    else:
+        with pytest.raises(Refused, match="as told"):
+            await recovery.settle_rollback(VERIFIED, {"missing": 0})
+    refused[0] = False
+    assert await recovery.settle_rollback(VERIFIED, {"missing": 0}) is None
+    told = {"verb": "rolled_back", "stage": 1, "attempt": 2, "since_us": 5}
+    assert given[-1] == {**told, "figures": {"missing": 0}}

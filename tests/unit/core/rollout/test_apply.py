@@ -443,7 +443,23 @@ def test_only_those_affected_move() -> None:
     wider, facts = apply(new, rollback(new), 10)
     assert wider.served == {"*": 0, "critical": 0}
     assert wider.incident_id == new.incident_id
-    assert kinds(facts) == ["flags", "incident_changed"]
+    assert kinds(facts) == ["flags", "incident_changed", "event"]
+    assert event_names(facts) == ["crossfade.rollback_widened"], "told, and no second flow"
+
+
+def test_what_was_verified_before_it_was_widened_does_not_count() -> None:
+    state = at_phase(Phase.SOAKING, stage=1)
+    some, _ = apply(state, rollback(state, to=20), 9)
+    wider, facts = apply(some, breached(some), 10)
+    assert (wider.served, event_names(facts)) == ({"*": 0}, ["crossfade.rollback_widened"])
+    assert facts[-1].detail["payload"]["reason"] == breached(some).reason
+    done = c.RolledBack(**address(some), since_us=some.since_us)
+    with pytest.raises(Refused, match="widened meanwhile"):
+        apply(wider, done, 11)
+    assert apply(some, done, 11)[0].phase is Phase.ROLLED_BACK
+    again, _ = apply(wider, replace(done, since_us=wider.since_us), 12)
+    assert again.phase is Phase.ROLLED_BACK
+    assert apply(again, done, 13) == (again, ())
 
 
 def test_a_partial_rollback_can_be_widened_after_it_ended() -> None:
