@@ -1,18 +1,22 @@
 """What the shells need from the outside, as protocols; ``crossfade.adapters`` implements them."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from __future__ import annotations
 
-from crossfade.core.digest import BlockDigest
-from crossfade.core.event import Draft, Event, Head, Position, Stream
-from crossfade.core.flags import Flags
-from crossfade.core.intervals import Interval
-from crossfade.core.outbox import Outbox, Span
-from crossfade.core.recent import Recent
-from crossfade.core.reconciliation_plan import Changes, Extent, Outline, Range
-from crossfade.core.reconciliation_rows import Hashes, Row
-from crossfade.core.switch import Coverage
-from crossfade.core.telemetry import Report
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    # For readers and mypy alone: a quick command shall not import the whole core for them.
+    from crossfade.core.digest import BlockDigest
+    from crossfade.core.event import Draft, Event, Head, Position, Stream
+    from crossfade.core.flags import Flags
+    from crossfade.core.intervals import Interval
+    from crossfade.core.outbox import Outbox, Span
+    from crossfade.core.recent import Recent
+    from crossfade.core.reconciliation_plan import Changes, Extent, Outline, Range
+    from crossfade.core.reconciliation_rows import Hashes, Row
+    from crossfade.core.switch import Coverage
+    from crossfade.core.telemetry import Report
 
 __all__ = [
     "Clock",
@@ -31,7 +35,7 @@ __all__ = [
     "StoreReader",
 ]
 
-LegacySend = Callable[[Sequence[Event]], Awaitable[None]]
+LegacySend = Callable[["Sequence[Event]"], Awaitable[None]]
 """An application's own legacy side: sends committed events, in order, to its subscribers."""
 
 

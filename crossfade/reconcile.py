@@ -48,6 +48,7 @@ def reconcile(
     trigger: str = "cli",
     full: bool = False,
     content: bool = False,
+    scrub: int | None = None,
     stores: Collection[str] = STORES,
     categories: Collection[str] | None = None,
     ranges: Sequence[Range] = (),
@@ -65,12 +66,14 @@ def reconcile(
     at again ``rechecks`` times, ``recheck_s`` apart, and only what survives is reported.
     Blocks that agree are sealed when all three stores were compared, and skipped until
     something in them changed, by the logs of changes that the stores keep; each run reads
-    ``scrub_blocks`` of them again from their content.
+    some of them again from their content.
 
     Args:
         trigger: who asked: ``week``, ``validate``, ``rollback`` or ``cli``.
         full: compare sealed blocks as well: every digest of the table, with the sums of the seals
             where journal and recording did not change since.
+        scrub: so many sealed blocks, those whose turn it is, are read again from their content;
+            None for ``scrub_blocks``.
         content: hash everything that the three stores hold anew, trusting no seal and no column.
         stores: which of ``journal``, ``websocket``, ``supabase``; the journal always is.
         categories: only streams of these categories; None for all.
@@ -94,6 +97,9 @@ def reconcile(
         _check_names("category", categories, settings.classification.categories)
     _check_names("category", settings.reconcile.tolerances, settings.classification.categories)
     wanted = [name for name in STORES if name == "journal" or name in stores]
+    if scrub is not None:
+        options = settings.reconcile.model_copy(update={"scrub_blocks": scrub})
+        settings = settings.model_copy(update={"reconcile": options})
     run = _Run(
         settings,
         trigger,
@@ -234,7 +240,7 @@ class _Run:
         return Evidence(
             stores=comparison.stores,
             rollups=tally.rollups(),
-            sample=_sample(comparison, streams.values()),
+            sample=_sample(comparison, streams.values()) if self._judge else (),
             categories=self._settings.classification.categories,
             topics=self._settings.topics,
             exact=self._options.exact,

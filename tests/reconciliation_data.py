@@ -182,6 +182,7 @@ class World:
         """One run over these stores; rechecks do not wait."""
         given.setdefault("sleep", lambda seconds: None)
         given.setdefault("readers", self.readers())
+        given.setdefault("judge", lambda result: ())  # the evidence's sample is for a judge
         return reconcile(self.settings(**(options or {})), clock=self.clock, **given)
 
     # -- filling ---------------------------------------------------------------

@@ -1,30 +1,24 @@
 """Commands: reconcile."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Annotated
 
 import orjson
 import typer
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.comparison import Progress as Report
 from crossfade.core.event import Position
 from crossfade.core.gaps import Gap
-from crossfade.core.reconciliation import STORES, UNDECIDED, Kind, Reconciliation
+from crossfade.core.reconciliation import STORES, UNDECIDED, Reconciliation
 from crossfade.core.reconciliation_plan import Range
 from crossfade.core.verdict import Verdict
-from crossfade.data_docs import page_of, run_folder
 from crossfade.errors import CrossfadeError, UsageError
-from crossfade.explain import Explanation, explain, row_to_json
+from crossfade.explain import explain
 from crossfade.gaps import acknowledge
 from crossfade.reconcile import Judge
 from crossfade.reconcile import reconcile as run_reconciliation
@@ -33,12 +27,6 @@ from crossfade.settings import Settings
 __all__ = ["register"]
 
 AGREE, DIFFER, UNCHECKED = 0, 1, 2
-_PHASES = {
-    "outline": "reading what the journal holds",
-    "compare": "comparing blocks",
-    "recheck": "looking again",
-    "seal": "sealing what agrees",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -132,6 +120,7 @@ def reconcile(
             chosen,
             full=full,
             content=content,
+            scrub=None if full else chosen.reconcile.scrub_on_demand,
             ranges=ranges,
             stores=tuple(store) if store else STORES,
             categories=tuple(category) if category else None,
@@ -141,9 +130,11 @@ def reconcile(
     if json:
         _write_json(result.to_json())
     else:
-        _show(result, Console())
+        from crossfade.cli.reconcile_view import show, show_docs
+
+        show(result, agree=_status(result) == AGREE)
         if docs:
-            _show_docs(result, chosen)
+            show_docs(result, chosen)
     raise typer.Exit(_status(result))
 
 
@@ -163,21 +154,6 @@ def _judge(settings: Settings) -> Judge:
             f"--docs: the suites need the extra: pip install 'crossfade[operate]' ({error})"
         ) from error
     return partial(suites.validate, docs=folder)
-
-
-def _show_docs(result: Reconciliation, settings: Settings) -> None:
-    for suite in result.suites:
-        held = suite.expectations - len(suite.failed)
-        sys.stdout.write(
-            f"suite {suite.suite}: {suite.verdict.value}, {held} of {suite.expectations} "
-            "expectations hold\n"
-        )
-        for line in suite.failed:
-            sys.stdout.write(f"  {line}\n")
-    folder = settings.reconcile.docs
-    if folder is not None and (served := page_of(folder, result.at_us)) is not None:
-        sys.stdout.write(f"pages: {run_folder(folder, result.at_us) / 'index.html'}\n")
-        sys.stdout.write(f"served at {settings.control.url.rstrip('/')}{served}\n")
 
 
 def _acknowledge(settings: Settings, asked: Range, by: str, reason: str, json: bool) -> int:
@@ -221,139 +197,26 @@ def _status(result: Reconciliation) -> int:
     return AGREE if result.verdict is Verdict.PASS else UNCHECKED
 
 
-def _show(result: Reconciliation, console: Console) -> None:
-    if result.stores:
-        console.print(_stores_table(result))
-    for name, text in result.errors.items():
-        console.print(f"{name}: {text}", style="red", markup=False, soft_wrap=True)
-    for one in result.discrepancies:
-        console.print(
-            f"{one.kind.value.replace('_', ' ')} in {one.store}: {one.position}  {one.type}  "
-            f"[{one.severity}] {one.detail}",
-            style="red" if one.severity == "critical" else "yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    for gap in result.gaps:
-        said = gap.to_json()
-        console.print(
-            f"not seen by the tap, accepted by {said['by']}: {said['range']}  {said['reason']}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    more = result.discrepancy_count - len(result.discrepancies)
-    if more > 0:
-        console.print(f"… and {more:,} more")
-    blocks = result.blocks
-    console.print(
-        f"{result.verdict.value.upper()}: {result.checked_events:,} events in {blocks.checked:,} "
-        f"blocks compared in {result.duration_ms / 1000:.2f} s, {blocks.differing:,} blocks "
-        f"differ, {blocks.sealed:,} sealed, {result.discrepancy_count:,} discrepancies",
-        style="green" if _status(result) == AGREE else "bold",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _stores_table(result: Reconciliation) -> Table:
-    """A row per store; of the kinds of discrepancy only those that occur, to fit 80 columns."""
-    found = [
-        kind.value
-        for kind in Kind
-        if any(getattr(count, kind.value) for count in result.stores.values())
-    ]
-    if any(count.accepted for count in result.stores.values()):
-        found.append("accepted")
-    columns = ["expected", "present", *found, "in_flight"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("store")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
-    for store, count in result.stores.items():
-        live = store == "realtime"
-        cells = []
-        for name in columns:
-            value = int(getattr(count, name))
-            wrong = name in found and name != "accepted" and value and not live
-            cells.append(Text(f"{value:,}", style="red" if wrong else ""))
-        table.add_row("realtime (live)" if live else store, *cells)
-    return table
-
-
 def _explain(settings: Settings, position: Position, json: bool) -> int:
     found = explain(settings, position)
     if json:
         _write_json(found.to_json())
     else:
-        _show_explanation(found, Console())
+        from crossfade.cli.reconcile_view import show_explanation
+
+        show_explanation(found)
     if any(one.kind not in UNDECIDED for one in found.discrepancies):
         return DIFFER
     return AGREE if found.is_judged and not found.discrepancies else UNCHECKED
 
 
-def _show_explanation(found: Explanation, console: Console) -> None:
-    table = Table(title=_plain(found.position), title_justify="left", show_lines=True)
-    table.add_column("")
-    columns = [
-        (store if not index else f"{store}, again", row_to_json(row))
-        for store, rows in found.rows.items()
-        for index, row in enumerate(rows)
-    ]
-    for name, _ in columns:
-        table.add_column(name, overflow="fold")
-    for field in columns[0][1] if columns else ():
-        values = (row[field] for _, row in columns)
-        table.add_row(field.replace("_", " "), *(_plain(value) for value in values))
-    if columns:
-        console.print(table)
-    for store, rows in found.rows.items():
-        if not rows:
-            console.print(f"{store}: does not hold it", markup=False, highlight=False)
-    for name, text in found.errors.items():
-        console.print(f"{name}: {text}", style="red", markup=False, soft_wrap=True)
-    for note in found.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
-    for one in found.discrepancies:
-        console.print(
-            f"{one.kind.value.replace('_', ' ')} in {one.store}: {one.detail}",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
-    if found.is_judged and not found.discrepancies:
-        console.print("no discrepancy", style="green")
-
-
-def _plain(value: object) -> Text:
-    """A cell as it is: no markup, and nothing that a terminal would obey."""
-    text = "–" if value is None else str(value)
-    return Text("".join(one if one.isprintable() else "\ufffd" for one in text))
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Report | None]:
+def _progress(*, quiet: bool) -> AbstractContextManager[Report | None]:
     """A bar on standard error when that is a terminal."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield None
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("")
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from crossfade.cli.reconcile_view import progress
 
-        def report(phase: str, done: int, total: int) -> None:
-            bar.update(task, description=_PHASES.get(phase, phase), completed=done, total=total)
-
-        yield report
+    return progress()
 
 
 def _write_json(value: object) -> None:

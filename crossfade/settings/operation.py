@@ -84,7 +84,12 @@ class ReconcileSettings(Section):
     grace_s: float = Field(5.0, ge=0, description="younger events are in flight, not missing")
     rechecks: int = Field(3, ge=1, description="a suspect that survives these is a finding")
     recheck_s: float = Field(1.0, ge=0)
-    scrub_blocks: int = Field(64, ge=0)
+    scrub_blocks: int = Field(
+        64, ge=0, description="sealed blocks whose content a validation reads again"
+    )
+    scrub_on_demand: int = Field(
+        4, ge=0, description="the same of `crossfade reconcile`; raise it where nothing validates"
+    )
     exact: tuple[str, ...] = Field(
         ("critical",), description="categories in which a single discrepancy is a FAIL"
     )

@@ -1,14 +1,16 @@
 """The plan: stages, what each must show, and the cohort's arithmetic."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from crossfade.core.flags import EVERYTHING
-from crossfade.core.rollout.plan import Plan
-from crossfade.core.rollout.presets import PRESETS
+from crossfade.core.presets import PRESETS
 from crossfade.settings.section import Section
+
+if TYPE_CHECKING:
+    from crossfade.core.rollout.plan import Plan
 
 __all__ = [
     "RolloutSettings",
@@ -97,8 +99,11 @@ class RolloutSettings(Section):
     partitions: int = Field(50, ge=1, le=4_096)
     salt: str = "crossfade"
 
-    def plan(self, topics: Mapping[str, str]) -> Plan:
+    def plan(self, topics: Mapping[str, str]) -> "Plan":
         """The plan as the rollout machine keeps it; ``topics`` are ``Settings.topics``."""
+        # Only here: every command reads settings, and most have no use for the machine.
+        from crossfade.core.rollout.plan import Plan
+
         values = self.model_dump(mode="json", exclude={"name", "preset"})
         return Plan.from_json({**values, "topics": dict(topics)})
 

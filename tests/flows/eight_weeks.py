@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crossfade.core.rollout.presets import PRESETS
+from crossfade.core.presets import PRESETS
 from crossfade.local.prefect import DEPLOYMENTS, WEEKS, deploy, week_deployment
 from crossfade.local.prefect_api import PrefectApi
 from crossfade.local.stack_settings import write_settings

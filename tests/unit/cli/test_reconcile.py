@@ -108,6 +108,66 @@ def test_content_is_hashed_anew_on_demand(world: World) -> None:
         assert (value["full"], value["checked_events"]) == (True, 20)
 
 
+def test_a_run_on_demand_scrubs_less_than_a_validation(world: World) -> None:
+    world.fill(LOST, 200)
+    run()
+
+    def scrubbed(*arguments: str, **setting: int) -> int:
+        toml = world.folder / "crossfade.toml"
+        before = toml.read_text(encoding="utf-8")
+        lines = "".join(f"{name} = {value}\n" for name, value in setting.items())
+        toml.write_text(before + lines, encoding="utf-8")
+        done = orjson.loads(run("--json", *arguments).stdout)
+        toml.write_text(before, encoding="utf-8")
+        return int(done["checked_events"])
+
+    assert scrubbed() == 4 * 8
+    assert scrubbed(scrub_on_demand=9) == 9 * 8
+    # A run that compares nothing proves nothing.
+    assert scrubbed(scrub_on_demand=0) == 0
+    # What a validation does is not its affair.
+    assert scrubbed(scrub_blocks=0) == 4 * 8
+
+
+HEAVY = {
+    "anyio", "crossfade.adapters.control", "crossfade.cli.operate", "crossfade.core.rollout",
+    "crossfade.core.switch", "duckdb", "fsspec", "great_expectations", "h2", "httpcore", "httpx",
+    "numpy", "pandas", "prefect", "psycopg", "pyarrow", "realtime", "scipy", "sqlalchemy",
+    "structlog", "supabase", "urllib.request", "websockets",
+}  # fmt: skip
+"""None of it is needed for a check; each takes longer than one."""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--json"]])
+def test_a_check_imports_nothing_heavy(world: World, arguments: list[str]) -> None:
+    world.fill(LOST, 20)
+    settings = world.folder / "crossfade.toml"
+    # The project does not answer: what asks it is imported all the same.
+    settings.write_text(
+        settings.read_text() + '[supabase]\nurl = "http://127.0.0.1:9"\nservice_role_key = "k"\n'
+    )
+    code = (
+        "import sys\nfrom crossfade.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.stderr.write(' '.join(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "reconcile", *arguments],
+        cwd=world.folder,
+        env={name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    modules = set(done.stderr.split())
+    assert "crossfade.reconcile" in modules
+    assert sorted(HEAVY & modules) == []
+    if "--json" in arguments:
+        assert "ConnectionRefused" in orjson.loads(done.stdout)["errors"]["supabase"]
+        assert sorted(name for name in modules if name.split(".")[0] == "rich") == []
+
+
 def test_the_command_runs_without_the_other_commands() -> None:
     """What they import takes longer than a check does."""
     code = (

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from crossfade.core.rollout import Plan, Stage, Targets
 from crossfade.core.rollout.outlook import duration_s, questions, warnings
-from crossfade.core.rollout.presets import PRESETS
+from crossfade.core.presets import PRESETS
 
 DAY_S = 86_400.0
 
