@@ -7,6 +7,7 @@ all of a group is in the file afterwards, or nothing of it.
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +64,8 @@ class GroupResult(NamedTuple):
     routes: list[tuple[str, int, RouteChange]]
 
 
-class _Open(NamedTuple):
+@dataclass(slots=True)
+class _Open:
     stream_id: int
     head: int
     routed: frozenset[str]
@@ -344,9 +346,8 @@ class _Group:
         key = (draft.topic, draft.partition)
         one = self.touched.get(key)
         if one is None:
-            one = self._enter(key, routing)
-        sequence = one.head + 1
-        self.touched[key] = _Open(one.stream_id, sequence, one.routed)
+            one = self.touched[key] = self._enter(key, routing)
+        one.head = sequence = one.head + 1
         self.last_us = max(now_us, self.last_us + 1)
         event = placed(draft, self._source, self._epoch, sequence, self.last_us)
         self._placed.append((one.stream_id, event))
@@ -371,7 +372,8 @@ class _Group:
             if change is not None:
                 self._routes.append((sink, one.stream_id, change))
                 routed.symmetric_difference_update({sink})
-        return one._replace(routed=frozenset(routed))
+        # A new one, because the group may fail and the ledger's own must not have moved.
+        return _Open(one.stream_id, one.head, frozenset(routed))
 
     def _existing(self, ids: Sequence[str]) -> dict[str, Event]:
         found: dict[str, Event] = {}

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 FRAME_VERSION = 1
-ENCODED_EVENTS = 4_096
+ENCODED_EVENTS = 8_192
 """Encoded events that are remembered: some megabytes, and more than two batches of a relay."""
 
 

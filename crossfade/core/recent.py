@@ -11,9 +11,9 @@ from crossfade.core.event import Event
 
 __all__ = ["RECENT_BYTES", "RECENT_EVENTS", "Recent"]
 
-RECENT_EVENTS = 8_000
+RECENT_EVENTS = 16_000
 """Above it, or above ``RECENT_BYTES`` of content, the older half is let go."""
-RECENT_BYTES = 8_000_000
+RECENT_BYTES = 16_000_000
 
 
 class Recent:

@@ -317,7 +317,7 @@ async def test_a_commit_of_unknown_outcome_is_looked_up_and_never_repeated(
             if faults["commit"]:
                 faults["commit"] -= 1
                 # As after a failed fsync: committed, but the books in memory do not know.
-                ledger._streams["critical", 0] = ledger._streams["critical", 0]._replace(head=1)
+                ledger._streams["critical", 0].head = 1
                 raise JournalUnavailable("the disk failed")
             return result
 
