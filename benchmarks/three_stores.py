@@ -6,15 +6,12 @@ from typing import Any
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, LostEvents
 from benchmarks.publish import naive
+from benchmarks.workers.publishing import WINDOW
 
 __all__ = ["measure"]
 
 RATE = 10_000
 SECONDS = 60.0
-WINDOW = 4_000
-"""Events owed at most. With a bound on what is owed, the rate is one that can be kept up for any
-time: without one a journal takes more than the table does, and the rest is an outage's backlog.
-"""
 RELAY = {"batch_events": 2_000, "catch_up_events_per_s": 0}
 """Large batches, and no bound on the rate: this is about what the road can carry."""
 
@@ -28,7 +25,7 @@ async def measure(bench: Bench) -> list[Figure]:
         settings = bench.settings(websocket={"url": url}, relay=RELAY)
         common: dict[str, Any] = {"settings": settings, "count": count}
         sinks = ["websocket", "supabase"]
-        publishing = {"written": 100, "sinks": sinks, "window": WINDOW, **common}
+        publishing = {"written": 100, "sinks": sinks, **common}
         async with (
             bench.worker("subscriber", timeout_s=900, **common) as subscriber,
             bench.worker("publisher", **publishing) as publisher,

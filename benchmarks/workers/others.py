@@ -90,16 +90,21 @@ async def naive(order: Order) -> None:
 
 
 async def bare(order: Order) -> None:
-    """Publish frames to a hub as fast as it answers, with nothing of ours before it."""
-    count, batch = order["count"], order["batch"]
+    """Publish frames to a hub as fast as it answers, with nothing of ours before it.
+
+    The first ``warm`` events go before it says that it is ready.
+    """
+    count, batch, warm = order["count"], order["batch"], order["warm"]
     (topic,) = order["settings"]["classification"]["categories"]
     async with connect(order["url"], compression=None, max_size=None, proxy=None) as connection:
         hello = {"v": 1, "kind": "hello", "role": "publisher", "instance": "bare", "token": "t"}
         await connection.send(orjson.dumps(hello), text=True)
         await connection.recv()
-        say(ready=True)
         started, busy = time.monotonic(), time.process_time()
         for start in range(0, count, batch):
+            if start == warm:
+                say(ready=True)
+                started, busy = time.monotonic(), time.process_time()
             events = [
                 {
                     "id": f"{topic}-{number}", "source": "bare", "type": "made",
