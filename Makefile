@@ -27,12 +27,12 @@ test: $(STAMP) ## every test that needs no browser
 torture: $(STAMP) ## the whole crash matrix: SIGKILL at every point between two steps (ARGS="--seeds 5")
 	@$(BIN)/python -m tests.torture $(ARGS)
 
-bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 --json"), the rollback's, the decision rules', the pages'; about 20 minutes
+bench: $(STAMP) ## the data plane's figures (ARGS="publish latency --scale 0.1 --json"), the rollback's, the decision rules', the pages'; about 35 minutes
 	@$(BIN)/python -m benchmarks $(ARGS)
 ifeq ($(filter-out --write,$(ARGS)),)
 	@$(BIN)/python -m benchmarks.rollback $(ARGS)
 	@$(BIN)/python -m benchmarks.decisions $(if $(ARGS),--write docs/decisions.md,--years 5 --trials 5)
-	@if scripts/need-chromium; then $(MAKE) --no-print-directory bench-browser ARGS=; fi
+	@if scripts/need-chromium; then $(MAKE) --no-print-directory bench-browser ARGS= && $(MAKE) --no-print-directory bench-browser ARGS='--only-memory --minutes 10'; fi
 endif
 
 bench-reconcile: $(STAMP) ## the reconciliation beside its rivals (ARGS="--events 1000000 --rounds 3 --write")
@@ -95,7 +95,7 @@ $(JS_SUITE): tests/supabase_js/package-lock.json tests/supabase_js/package.json 
 test-supabase-js: $(JS_SUITE) ## the official JavaScript client against the stand-in
 	@scripts/with-node $(BIN)/python -m tests.supabase_js
 
-bench-browser: $(DASHBOARD) ## the page's load time, long tasks at 1,000 events/s, memory
+bench-browser: $(DASHBOARD) ## the page's load time, long tasks at 1,000 events/s; memory with ARGS='--minutes 10'
 	@$(PLAYWRIGHT)
 	@$(BIN)/python -m benchmarks.browser $(ARGS)
 

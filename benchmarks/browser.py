@@ -2,7 +2,7 @@
 
 ``make bench-browser`` (``python -m benchmarks.browser``) needs the built pages, a system
 Chromium and Playwright. Times are the browser's own: Navigation Timing, the tasks of its trace,
-the JavaScript heap after a forced collection.
+what the JavaScript heap keeps after a forced collection.
 
 A task's length by the clock counts what the machine did meanwhile for others, too; its CPU time
 does not. Both are printed; the goal is on the clock.
@@ -37,13 +37,17 @@ TASK_GOAL_MS = 50
 GROWTH_GOAL_KB = 10.0
 """A heap that grows by less in a minute takes a week to double: collections vary by more."""
 
-MEMORY_RATE = 200.0
 SETTLE_S = 120.0
 """So long the full rate fills what is bounded (rows, recent hashes per stream): that is no leak."""
 
-SAMPLES_A_MINUTE = 4
-COLLECTIONS = 3
-"""A sample is the least of so many: between two frames there is always something in flight."""
+SAMPLES_A_MINUTE = 3
+REST_S = 1.5
+"""Before a sample the stream rests: what is under way at a full rate is some 500 kB, now more and
+now less, and would hide a leak."""
+
+NOT_KEPT = frozenset({"code", "native", "synthetic"})
+"""Kinds of a heap snapshot that are not the page's data: what the engine compiled (it goes on for
+many minutes, in steps), and the browser's own objects, those of its developer tools too."""
 
 _LIVE = "() => performance.getEntriesByName('crossfade-live')[0]?.startTime"
 
@@ -58,15 +62,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=1_000.0, help="events a second (1000)")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long under load (20)")
     parser.add_argument("--minutes", type=float, default=0.0, help="memory is watched so long (0)")
+    parser.add_argument("--only-memory", action="store_true", help="leave out load and tasks")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
     if options.rate <= 0 or options.seconds <= 0 or options.minutes < 0:
         parser.error("--rate and --seconds must be above 0, --minutes not below")
+    if options.only_memory and not options.minutes:
+        parser.error("--only-memory needs --minutes")
     if CHROMIUM is None:
         parser.error("no chromium here: scripts/need-chromium says how to install it")
     with _running() as (browser, stage):
         try:
-            figures = _measure(browser, stage, options.rate, options.seconds, options.minutes)
+            figures = [] if options.only_memory else _speed(browser, stage, options)
+            if options.minutes:
+                _tell(f"/: memory for {options.minutes:g} min at {options.rate:g} events/s")
+                figures.append(_memory(browser, stage, options.rate, options.minutes))
         except LostEvents as error:
             sys.stderr.write(f"browser: {error}\n")
             return 1
@@ -98,19 +108,14 @@ def _running() -> Iterator[tuple[Browser, Stage]]:
         browser.close()
 
 
-def _measure(
-    browser: Browser, stage: Stage, rate: float, seconds: float, minutes: float
-) -> list[Figure]:
+def _speed(browser: Browser, stage: Stage, options: argparse.Namespace) -> list[Figure]:
     figures = []
     for path in PAGES:
         _tell(f"{path}: load")
         figures.append(_load(browser, stage, path))
     for path in PAGES:
-        _tell(f"{path}: {rate:g} events/s for {seconds:g} s")
-        figures += _tasks(browser, stage, path, rate, seconds)
-    if minutes:
-        _tell(f"/: memory for {minutes:g} min")
-        figures.append(_memory(browser, stage, rate, minutes))
+        _tell(f"{path}: {options.rate:g} events/s for {options.seconds:g} s")
+        figures += _tasks(browser, stage, path, options.rate, options.seconds)
     return figures
 
 
@@ -220,14 +225,21 @@ def _memory(browser: Browser, stage: Stage, rate: float, minutes: float) -> Figu
     with new_page(browser, stage, record=False) as watched:
         watched.open("/")
         session = watched.page.context.new_cdp_session(watched.page)
+        session.send("Performance.enable")
         watched.page.wait_for_timeout(min(SETTLE_S, minutes * 60) * 1_000)
-        stage.rate(MEMORY_RATE)
+        nodes = [_nodes(session)]
+        before = _delivered(watched)
         samples: list[tuple[float, float]] = []
         began = time.monotonic()
         while (at_min := (time.monotonic() - began) / 60) <= minutes:
-            samples.append((at_min, min(_heap_kb(watched, session) for _ in range(COLLECTIONS))))
+            stage.rest()
+            samples.append((at_min, _kept_kb(watched, session)))
+            stage.rate(rate)
             watched.page.wait_for_timeout(60_000 / SAMPLES_A_MINUTE)
-    stage.rest()
+        shown = _delivered(watched) - before
+        stage.rest()
+        _compare(watched, stage)
+        nodes.append(_nodes(session))
     sizes = [size for _, size in samples]
     return Figure(
         name="/ heap growth",
@@ -236,16 +248,39 @@ def _memory(browser: Browser, stage: Stage, rate: float, minutes: float) -> Figu
         better="less",
         goal=GROWTH_GOAL_KB,
         note=(
-            f"{len(samples)} collections in {minutes:g} min at {MEMORY_RATE:g} events/s: "
-            f"first {sizes[0]:,.0f} kB, last {sizes[-1]:,.0f} kB, most {max(sizes):,.0f} kB"
+            f"{len(samples)} snapshots in {minutes:g} min, {shown:,} events shown (up to "
+            f"{rate:g} a second): first {sizes[0]:,.0f} kB, last {sizes[-1]:,.0f} kB, "
+            f"least {min(sizes):,.0f} kB, most {max(sizes):,.0f} kB; "
+            f"{nodes[0]:,.0f} nodes in the document first, {nodes[1]:,.0f} last"
         ),
     )
 
 
-def _heap_kb(watched: Watched, session: Any) -> float:
-    watched.page.wait_for_timeout(200)
+def _kept_kb(watched: Watched, session: Any) -> float:
+    """What the page's own objects take after a collection, with nothing under way."""
+    watched.page.wait_for_timeout(REST_S * 1_000)
     session.send("HeapProfiler.collectGarbage")
-    return float(session.send("Runtime.getHeapUsage")["usedSize"]) / 1e3
+    chunks: list[str] = []
+
+    def take(part: dict[str, str]) -> None:
+        chunks.append(part["chunk"])
+
+    session.on("HeapProfiler.addHeapSnapshotChunk", take)
+    session.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False})
+    session.remove_listener("HeapProfiler.addHeapSnapshotChunk", take)
+    document = json.loads("".join(chunks))
+    meta, nodes = document["snapshot"]["meta"], document["nodes"]
+    fields, kinds = meta["node_fields"], meta["node_types"][0]
+    step, kind, size = len(fields), fields.index("type"), fields.index("self_size")
+    sizes = zip(nodes[kind::step], nodes[size::step], strict=True)
+    return sum(bytes_ for number, bytes_ in sizes if kinds[number] not in NOT_KEPT) / 1e3
+
+
+def _nodes(session: Any) -> float:
+    """Nodes of the document that exist, shown or not."""
+    session.send("HeapProfiler.collectGarbage")
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(one["value"] for one in metrics if one["name"] == "Nodes"))
 
 
 def slope(samples: list[tuple[float, float]]) -> float:
