@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Annotated
@@ -10,8 +9,8 @@ from typing import Annotated
 import orjson
 import typer
 
+from crossfade.cli.bar import progress
 from crossfade.cli.options import JsonOption, SettingsOption, StateOption, settings_for
-from crossfade.comparison import Progress as Report
 from crossfade.core.event import Position
 from crossfade.core.gaps import Gap
 from crossfade.core.reconciliation import STORES, UNDECIDED, Reconciliation
@@ -115,7 +114,7 @@ def reconcile(
     if gap is not None:
         raise typer.Exit(_acknowledge(chosen, Range.parse(gap), by, reason, json))
     judge = _judge(chosen) if docs else None
-    with _progress(quiet=json) as report:
+    with progress(quiet=json) as report:
         result = run_reconciliation(
             chosen,
             full=full,
@@ -208,15 +207,6 @@ def _explain(settings: Settings, position: Position, json: bool) -> int:
     if any(one.kind not in UNDECIDED for one in found.discrepancies):
         return DIFFER
     return AGREE if found.is_judged and not found.discrepancies else UNCHECKED
-
-
-def _progress(*, quiet: bool) -> AbstractContextManager[Report | None]:
-    """A bar on standard error when that is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from crossfade.cli.reconcile_view import progress
-
-    return progress()
 
 
 def _write_json(value: object) -> None:

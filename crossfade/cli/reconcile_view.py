@@ -1,33 +1,22 @@
-"""How a reconciliation is shown to a person: tables, findings, one event side by side, a bar.
+"""How a reconciliation is shown to a person: tables, findings, one event side by side.
 
 Apart from the command, which a machine runs every few minutes and for which ``rich`` is only a
 tenth of a second.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from crossfade.comparison import Progress as Report
 from crossfade.core.reconciliation import Kind, Reconciliation
 from crossfade.data_docs import page_of, run_folder
 from crossfade.explain import Explanation, row_to_json
 from crossfade.settings import Settings
 
-__all__ = ["progress", "show", "show_docs", "show_explanation"]
-
-_PHASES = {
-    "outline": "reading what the journal holds",
-    "compare": "comparing blocks",
-    "recheck": "looking again",
-    "seal": "sealing what agrees",
-}
+__all__ = ["show", "show_docs", "show_explanation"]
 
 
 def show(result: Reconciliation, *, agree: bool) -> None:
@@ -149,23 +138,3 @@ def _plain(value: object) -> Text:
     """A cell as it is: no markup, and nothing that a terminal would obey."""
     text = "–" if value is None else str(value)
     return Text("".join(one if one.isprintable() else "\ufffd" for one in text))
-
-
-@contextmanager
-def progress() -> Iterator[Report]:
-    """A bar on standard error, which is a terminal."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("")
-
-        def report(phase: str, done: int, total: int) -> None:
-            bar.update(task, description=_PHASES.get(phase, phase), completed=done, total=total)
-
-        yield report
