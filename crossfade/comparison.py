@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self, TypeVar, cast
 
 from crossfade.adapters.stores import SqliteJournalReader, SupabaseReader, TapReader
-from crossfade.core.digest import BlockDigest, block_of, merge, same_content
+from crossfade.core.agreement import agreement
+from crossfade.core.digest import BlockDigest, block_of
 from crossfade.core.event import Stream
 from crossfade.core.intervals import Interval
 from crossfade.core.reconciliation import STORES
@@ -25,7 +26,6 @@ from crossfade.core.reconciliation_plan import (
     Range,
     Seal,
     abreast,
-    expected_digest,
     whole_ranges,
 )
 from crossfade.core.reconciliation_rows import BlockFindings
@@ -248,10 +248,11 @@ class Comparison:
         *,
         vouched: Mapping[Block, Seal] | None = None,
         anew: Collection[Block] | None = (),
+        suspects: Collection[Block] = (),
     ) -> Iterator[Compared]:
         """Compare blocks in every store: by digest, and row by row where digests differ.
 
-        What seals vouch for comes after the rest, a run of blocks at a time where it agrees.
+        Suspects come first; last, a run of blocks at a time, what seals vouch for.
 
         Args:
             covered: whether the tap was connected at a commit time.
@@ -259,21 +260,24 @@ class Comparison:
                 rows are not read again.
             vouched: seals that stand for what the journal and the tap hold of their blocks.
             anew: blocks that Supabase too hashes from the content; None for all.
+            suspects: whole blocks, owed as a whole or not at all, that are likely wrong: their
+                rows are looked at without asking for digests first.
 
         Raises:
             JournalError: the journal can not be read.
         """
         self._done, self._total = 0, len(blocks)
-        if not vouched or "supabase" not in self.stores:
-            yield from self._compare(blocks, streams, covered, seen, {}, anew)
-            return
+        vouched = vouched if vouched and "supabase" in self.stores else {}
         # The table adds up what the seals vouch for, while the rest is read.
-        vouching = Vouching(
+        vouching = vouched and Vouching(
             self._readers["supabase"], self._pool, self._settle, self.extents.get("supabase", ()),
             vouched, streams, self._size,
         )  # fmt: skip
-        rest = [block for block in blocks if block not in vouched]
+        yield from self._look([block for block in blocks if block in suspects], streams, covered)
+        rest = [block for block in blocks if block not in vouched and block not in suspects]
         yield from self._compare(rest, streams, covered, seen, {}, anew)
+        if not vouching:
+            return
         doubtful: list[Block] = []
         for run, digests, agrees in vouching.answered():
             if agrees:
@@ -283,6 +287,28 @@ class Comparison:
             else:
                 doubtful += run.blocks
         yield from self._compare(doubtful, streams, covered, seen, vouched, anew)
+
+    def _look(
+        self,
+        blocks: Sequence[Block],
+        streams: Mapping[Stream, JournalStream],
+        covered: Callable[[int], bool],
+    ) -> Iterator[Compared]:
+        """Suspects, by the hashes of their rows."""
+        if not blocks:
+            return
+        live = self._settle("realtime", self._pool.submit(
+            read_digests, self._readers["realtime"], list(whole_ranges(blocks)), self._size,
+            anew=True,
+        )) if "realtime" in self._usable() else None  # fmt: skip
+        drill = Drill(self._readers, self._pool, self._settle, self._size, self._exact)
+        for block, digests, findings in drill.look(blocks, self.stores, streams, covered):
+            held = {name: [digest] for name, digest in digests.items()}
+            if live is not None:
+                held["realtime"] = live.get((block.stream, block.number), [])
+            whole, agree = agreement(block, streams[block.stream], held, held)
+            yield Compared(block, whole, agree, None if agree else findings)
+            self._advance(1)
 
     def _compare(
         self,
@@ -312,8 +338,7 @@ class Comparison:
             for block in part:
                 held = {name: one[block.stream, block.number] for name, one in digests.items()
                         if (block.stream, block.number) in one}  # fmt: skip
-                facts = streams[block.stream]
-                whole, agree = self._agrees(block, facts, held)
+                whole, agree = agreement(block, streams[block.stream], held, self._usable())
                 if agree or (seen and seen.get(block) == whole):
                     yield Compared(block, whole, agree)
                 else:
@@ -373,23 +398,3 @@ class Comparison:
                 raise
             self.errors[name] = str(error)
             return None
-
-    def _agrees(
-        self, block: Block, facts: JournalStream, held: Mapping[str, list[BlockDigest]]
-    ) -> tuple[dict[str, BlockDigest], bool]:
-        """The digests of a block added up per store, and whether they are as they must be."""
-        whole: dict[str, BlockDigest] = {}
-        for name in self._usable():
-            total = BlockDigest(block.number)
-            for digest in held.get(name, ()):
-                total = merge(total, digest)
-            whole[name] = total
-        parts = held.get("journal", [])
-        journal = whole["journal"]
-        agree = journal.events == block.last - block.first + 1 and journal.is_clean
-        for name in self.stores[1:]:
-            expected = expected_digest(block, parts, facts.owed[name])
-            # A store may hold more than it is owed (history copied on top): all of it is fine.
-            right = same_content(whole[name], expected) or same_content(whole[name], journal)
-            agree = agree and right and whole[name].is_clean
-        return whole, agree

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Protocol, TypeVar
 
-from crossfade.core.digest import BlockDigest, block_of
+from crossfade.core.digest import BlockDigest, block_of, digest_of, merge
 from crossfade.core.event import Stream
 from crossfade.core.reconciliation import STORES
 from crossfade.core.reconciliation_plan import Block, JournalStream, Range
@@ -21,6 +21,7 @@ __all__ = ["Drill", "Settle"]
 DRILL_ROWS = 65_536
 """Sequences of differing blocks that are drilled at a time (one block at least)."""
 
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _Key = tuple[Stream, int]
 """A block's stream and number."""
@@ -65,25 +66,69 @@ class Drill:
         Raises:
             JournalError: the journal can not be read.
         """
+        for part in self._parts(blocks):
+            held = {
+                name: [block for block, digests in part if digests[name].events]
+                for name in STORES
+                if name in part[0][1]
+            }
+            digests_of = dict(part)
+            for block, findings, _ in self._drill(list(digests_of), held, streams, covered):
+                yield block, digests_of[block], findings
+
+    def look(
+        self,
+        blocks: Sequence[Block],
+        names: Iterable[str],
+        streams: Mapping[Stream, JournalStream],
+        covered: Callable[[int], bool],
+    ) -> Iterator[tuple[Block, dict[str, BlockDigest], BlockFindings]]:
+        """The same of blocks whose digests nobody asked for: they are made of the hashes.
+
+        Every row of which something is to be said counts as stale in them.
+
+        Raises:
+            JournalError: the journal can not be read.
+        """
+        stores = list(names)
+        for part in self._parts(blocks):
+            asked = dict.fromkeys(stores, part)
+            for block, findings, found in self._drill(part, asked, streams, covered):
+                key = (block.stream, block.number)
+                digests = {
+                    name: _digest(block.number, hashes.get(key, ()))
+                    for name, hashes in found.items()
+                }
+                yield block, digests, findings
+
+    def _parts(self, blocks: "Sequence[_Item]") -> "Iterator[Sequence[_Item]]":
         each = max(1, DRILL_ROWS // self._size)
         for start in range(0, len(blocks), each):
-            part = blocks[start : start + each]
-            names = [name for name in STORES if name in part[0][1]]
-            found = self._read(names, partial(self._hashes, part))
-            alike = {block: _alike(block, found) for block, _ in part}
-            suspects = [one for block in alike for one in _others(block, alike[block])]
-            rows = self._read(list(found), partial(self._rows, suspects))
-            for block, digests in part:
-                key = (block.stream, block.number)
-                findings = classify(
-                    block,
-                    streams[block.stream],
-                    {name: mine.get(key, ()) for name, mine in rows.items()},
-                    covered=covered,
-                    exact=self._exact,
-                    alike=alike[block],
-                )
-                yield block, digests, findings
+            yield blocks[start : start + each]
+
+    def _drill(
+        self,
+        blocks: Sequence[Block],
+        held: Mapping[str, Sequence[Block]],
+        streams: Mapping[Stream, JournalStream],
+        covered: Callable[[int], bool],
+    ) -> "Iterator[tuple[Block, BlockFindings, dict[str, dict[_Key, list[Hashes]]]]]":
+        """Each block with what is wrong in it, and all hashes; ``held`` says whom to ask."""
+        found = self._read(list(held), lambda name: self._hashes(held[name], name))
+        alike = {block: _alike(block, found) for block in blocks}
+        suspects = [one for block in alike for one in _others(block, alike[block])]
+        rows = self._read(list(found), partial(self._rows, suspects))
+        for block in blocks:
+            key = (block.stream, block.number)
+            findings = classify(
+                block,
+                streams[block.stream],
+                {name: mine.get(key, ()) for name, mine in rows.items()},
+                covered=covered,
+                exact=self._exact,
+                alike=alike[block],
+            )
+            yield block, findings, found
 
     def _read(
         self, names: Sequence[str], ask: Callable[[str], "dict[_Key, _Result]"]
@@ -98,14 +143,8 @@ class Drill:
         found["journal"] = ask("journal")
         return {name: found[name] for name in names if name in found}
 
-    def _hashes(
-        self, blocks: Iterable[tuple[Block, Mapping[str, BlockDigest]]], name: str
-    ) -> dict[_Key, list[Hashes]]:
-        asked = [
-            Range(block.stream, block.first, block.last)
-            for block, digests in blocks
-            if digests[name].events
-        ]
+    def _hashes(self, blocks: Iterable[Block], name: str) -> dict[_Key, list[Hashes]]:
+        asked = [Range(block.stream, block.first, block.last) for block in blocks]
         found: dict[_Key, list[Hashes]] = {}
         for one in self._readers[name].hashes(asked) if asked else ():
             if one.sequences:
@@ -119,6 +158,15 @@ class Drill:
             key = (row.event.stream, block_of(row.event.sequence, self._size))
             found.setdefault(key, []).append(row)
         return found
+
+
+def _digest(number: int, hashes: Iterable[Hashes]) -> BlockDigest:
+    """The digest of a block from the hashes of its rows, in parts."""
+    total = BlockDigest(number)
+    for one in hashes:
+        part = digest_of(number, zip(one.sequences, one.hashes, strict=True))
+        total = merge(total, part._replace(stale=len(one.odd)))
+    return total
 
 
 def _alike(block: Block, held: Mapping[str, Mapping[_Key, Iterable[Hashes]]]) -> dict[int, int]:

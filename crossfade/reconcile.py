@@ -290,6 +290,7 @@ class _Run:
                 None if last else seen,
                 vouched=None if round_number else sealing.vouched,
                 anew=None if self._content else sealing.scrubbed,
+                suspects=() if round_number else sealing.suspects,
             ):
                 if one.is_wrong:
                     differing[one.block] = one.digests

@@ -27,6 +27,9 @@ from crossfade.settings.operation import ReconcileSettings
 
 __all__ = ["Sealing", "known_gaps"]
 
+MAX_SUSPECTS = 2_000
+"""With more, all of which can not be wrong, digests are the cheaper look."""
+
 
 def known_gaps(options: ReconcileSettings) -> list[Gap]:
     """The gaps that a person has accepted; none when there is no state yet.
@@ -66,6 +69,8 @@ class Sealing:
         self._sealed: dict[Block, Seal] = {}
         self.vouched: Mapping[Block, Seal] = {}
         """Blocks that a full run compares by their seals: nothing in them changed since."""
+        self.suspects: frozenset[Block] = frozenset()
+        """Blocks older than a sealed one and not sealed: something in them changed or was wrong."""
         self.scrubbed: frozenset[Block] = frozenset()
         """Sealed blocks whose turn it is: their content is hashed anew in every store."""
         self.skipped_realtime = 0
@@ -125,6 +130,18 @@ class Sealing:
                 and block not in self.scrubbed
                 and self._is_whole(block, facts_of[block.stream])
             }
+        newest = {
+            stream: max([last for _, last in one.runs] + list(one.growing), default=0)
+            for stream, one in self._seals.streams.items()
+        }
+        suspects = frozenset(
+            block
+            for block in self._plan.blocks
+            if block.number < newest.get(block.stream, 0)
+            and block not in self._plan.sealed
+            and self._is_whole(block, facts_of[block.stream])
+        )
+        self.suspects = suspects if len(suspects) <= MAX_SUSPECTS else frozenset()
         everything = sum(
             self._seals.streams[stream].realtime for stream in facts_of
             if stream in self._seals.streams

@@ -574,6 +574,71 @@ def test_a_full_run_finds_a_stale_checksum_that_evaded_the_tables_log(world: Wor
     assert result.blocks == (5, 1, 4, 1)
 
 
+@pytest.mark.parametrize("suspects", [0, 2_000])
+@pytest.mark.parametrize("store", ["journal", "websocket", "supabase"])
+def test_a_block_that_changed_and_changed_back_agrees_and_is_sealed_again(
+    world: World, store: str, suspects: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossfade.sealing.MAX_SUSPECTS", suspects)
+    events = world.fill(LOST, 20)
+    world.reconcile()
+    world.alter(store, events[2], forged=True, data="{}")
+    world.alter(store, events[2], forged=True, data=events[2].data)
+    result = world.reconcile()
+    assert result.blocks == (1, 0, 3, 1)
+    assert result.discrepancy_count == 0
+    assert result.stores["realtime"].present == 20
+    assert world.reconcile().blocks.checked == 0
+
+
+@pytest.mark.parametrize("store", ["journal", "websocket", "supabase"])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_checksum_that_was_changed_is_all_that_is_wrong_of_a_sealed_block(
+    world: World, store: str, full: bool
+) -> None:
+    events = world.fill(LOST, 20)
+    world.reconcile()
+    world.spoil_checksum(store, events[2])
+    for _ in range(2):
+        result = world.reconcile(full=full)
+        assert found(result) == {("stale_hash", store, "app/1/critical/3/3")}
+        assert result.blocks.differing == 1
+
+
+@pytest.mark.parametrize("suspects", [0, 2_000])
+def test_what_realtime_delivered_of_a_wrong_block_counts_once(
+    world: World, suspects: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossfade.sealing.MAX_SUSPECTS", suspects)
+    events = world.fill(LOST, 20)
+    world.deliver(events[3], ["realtime"])  # again
+    world.drop("realtime", events[4])
+    world.reconcile()
+    world.alter("supabase", events[2], forged=True, data="{}")
+    for full in (False, True):
+        live = world.reconcile(full=full).stores["realtime"]
+        assert (live.present, live.duplicated, live.altered) == (19, 1, 0)
+
+
+def test_the_rows_of_a_block_that_changed_are_looked_at_without_its_digests(
+    world: World,
+) -> None:
+    events = world.fill(LOST, 20)
+    world.reconcile()
+    world.alter("supabase", events[2], forged=True, data="{}")
+    for _ in range(2):  # when its seal is void, and when it has none any more
+        readers = world.readers()
+        asked: list[Range] = []
+        read = readers["websocket"].digests
+        readers["websocket"].digests = lambda ranges, *rest, **options: (  # type: ignore[method-assign]
+            asked.extend(ranges) or read(ranges, *rest, **options)  # noqa: B023
+        )
+        result = world.reconcile(full=True, readers=readers, options={"rechecks": 1})
+        assert found(result) == {("altered", "supabase", "app/1/critical/3/3")}
+        # The block that grows; the last look reads what differs again whatever was seen.
+        assert asked[:1] == [Range(LOST, 17, 20)]
+
+
 def test_sealed_blocks_that_are_looked_at_together_count_one_by_one(world: World) -> None:
     world.fill(LOST, 40)
     world.reconcile()

@@ -147,9 +147,14 @@ def test_i9_exactly_the_planted_faults_are_named(planted: list[Fault]) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(planted=faults())
-def test_faults_after_sealing_are_found_by_a_full_run(planted: list[Fault]) -> None:
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
+@given(planted=faults(), suspects=st.sampled_from([0, 2_000]))
+def test_faults_after_sealing_are_found_by_a_full_run(planted: list[Fault], suspects: int) -> None:
+    """Also when rows are not looked at before digests; again; and by runs of other kinds."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        World(Path(folder)) as world,
+        patch("crossfade.sealing.MAX_SUSPECTS", suspects),
+    ):
         clean = run_with(world, [])
         assert clean.verdict is Verdict.PASS
         assert clean.blocks.sealed == clean.blocks.checked == 9
@@ -160,7 +165,14 @@ def test_faults_after_sealing_are_found_by_a_full_run(planted: list[Fault]) -> N
         }
         for fault in planted:
             plant(world, fault, events)
-        assert found(world.reconcile(full=True)) == {fault.expected() for fault in planted}
+        results = [
+            world.reconcile(full=full, content=content)
+            for full, content in ((True, False), (True, False), (False, False), (False, True))
+        ]
+        for result in results:
+            assert found(result) == {fault.expected() for fault in planted}
+        assert len({result.blocks.differing for result in results}) == 1
+        assert len({result.blocks.sealed for result in results}) == 1
 
 
 @settings(max_examples=15, deadline=None)
