@@ -599,3 +599,26 @@ async def test_without_an_approver_s_token_no_code_is_right(running: Running) ->
         assert not is_approval_code("", control, "x", 0, 1, "h")
         with pytest.raises(UsageError, match="approver_token"):
             approval_code(control, "x", 0, 1, "h")
+
+
+async def test_i8_of_many_approvals_at_once_one_moves_one_stage(running: Running) -> None:
+    async with running() as (server, client, clock):
+        week = Week(server, client, clock)
+        await week.start()
+        await week.until("reconcile")
+        waiting = await client.rollout()
+
+        async def approve(by: int) -> int:
+            answer = {
+                "actor": f"cli:{by}", "stage": 0, "attempt": 1, "approver": str(by),
+                "evidence_hash": waiting["evidence_hash"],
+            }  # fmt: skip
+            try:
+                return int((await client.command("approve", **answer))["stage"])
+            except ApprovalRefused:
+                return 0
+
+        assert sum(await asyncio.gather(*map(approve, range(8)))) == 1
+        after = await client.rollout()
+        assert (after["phase"], after["stage"], len(after["approvals"])) == ("ready", 1, 1)
+        assert [row["verb"] for row in await client.audit()].count("approve") == 1
