@@ -21,6 +21,8 @@ from crossfade.core.reconciliation_plan import (
     Outline,
     Range,
     narrowed,
+    refreshed,
+    still_held,
 )
 from crossfade.core.reconciliation_rows import BlockFindings
 from crossfade.core.reconciliation_tally import Tally
@@ -269,8 +271,8 @@ class _Run:
                 comparison.report("recheck", round_number, self._options.rechecks)
                 self._sleep(self._options.recheck_s)
                 outline = self._outline(comparison)
-                streams = _refreshed(streams, self._chosen(outline))
-                suspects = _still_held(suspects, streams)
+                streams = refreshed(streams, self._chosen(outline))
+                suspects = still_held(suspects, streams)
             differing: dict[Block, Mapping[str, BlockDigest]] = {}
             if round_number and sealing.marks:
                 known = {
@@ -379,27 +381,3 @@ def _sample(comparison: Comparison, streams: Collection[JournalStream]) -> tuple
             facts.stream, max(facts.floor, facts.watermark - each + 1), facts.watermark
         )
     )
-
-
-def _refreshed(
-    streams: Mapping[Stream, JournalStream], fresh: Mapping[Stream, JournalStream]
-) -> dict[Stream, JournalStream]:
-    """The same streams with what has moved since, judged up to the same watermarks."""
-    return {
-        stream: replace(
-            facts,
-            floor=fresh[stream].floor,
-            head=fresh[stream].head,
-            next=fresh[stream].next,
-            parked=fresh[stream].parked,
-        )
-        if stream in fresh
-        else facts
-        for stream, facts in streams.items()
-    }
-
-
-def _still_held(blocks: Iterable[Block], streams: Mapping[Stream, JournalStream]) -> list[Block]:
-    """The blocks without what the journal has dropped meanwhile."""
-    cut = [block._replace(first=max(block.first, streams[block.stream].floor)) for block in blocks]
-    return [block for block in cut if block.first <= block.last]

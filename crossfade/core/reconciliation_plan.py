@@ -33,6 +33,8 @@ __all__ = [
     "expected_digest",
     "narrowed",
     "plan_blocks",
+    "refreshed",
+    "still_held",
     "whole_ranges",
 ]
 
@@ -203,6 +205,30 @@ def narrowed(facts: JournalStream, ranges: Sequence[Range]) -> JournalStream | N
         return None
     owed = {store: tuple(clip(found, floor, head)) for store, found in facts.owed.items()}
     return replace(facts, floor=floor, head=head, watermark=min(facts.watermark, head), owed=owed)
+
+
+def refreshed(
+    streams: Mapping[Stream, JournalStream], fresh: Mapping[Stream, JournalStream]
+) -> dict[Stream, JournalStream]:
+    """The same streams with what has moved since, judged up to the same watermarks."""
+    return {
+        stream: replace(
+            facts,
+            floor=fresh[stream].floor,
+            head=fresh[stream].head,
+            next=fresh[stream].next,
+            parked=fresh[stream].parked,
+        )
+        if stream in fresh
+        else facts
+        for stream, facts in streams.items()
+    }
+
+
+def still_held(blocks: Iterable[Block], streams: Mapping[Stream, JournalStream]) -> list[Block]:
+    """The blocks without what the journal has dropped meanwhile."""
+    cut = [block._replace(first=max(block.first, streams[block.stream].floor)) for block in blocks]
+    return [block for block in cut if block.first <= block.last]
 
 
 def plan_blocks(
