@@ -1,13 +1,11 @@
 """What a bench is given: the services, workers in processes of their own, sizes."""
 
 import asyncio
-import os
-import signal
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,6 +163,8 @@ async def tcp_answers(url: str) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    # It may have ended by itself a moment ago, and not be waited for yet.
     if process.returncode is None:
-        os.kill(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            process.kill()
     await process.wait()

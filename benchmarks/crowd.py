@@ -15,6 +15,8 @@ RATE = 20
 """Events a second, of which every subscriber gets each."""
 PROCESSES = 2
 TIMEOUT_S = 90
+LAST_S = 2.0
+"""What was published last has arrived by then, if it does at all."""
 
 
 class Crowd:
@@ -49,9 +51,7 @@ class Crowd:
         Raises:
             LostEvents: somebody has not.
         """
-        self._publisher.say("stop")
-        published = (await self._publisher.next(TIMEOUT_S))["published"]
-        await self._publisher.next(TIMEOUT_S)
+        published = await self._stop()
         for _ in range(100):
             answers = await self.tell("report")
             counts = [count for answer in answers for count in answer["counts"]]
@@ -66,12 +66,35 @@ class Crowd:
             raise LostEvents(
                 f"{published} published; subscribers have {min(counts)} to {max(counts)}, {faults}"
             )
+        return published
+
+    async def losses(self) -> tuple[int, int]:
+        """End the load; how many events bare clients lack, and got twice, all together."""
+        published = await self._stop()
+        await asyncio.sleep(LAST_S)
+        answers = await self.tell("report")
+        counts = [count for answer in answers for count in answer["counts"]]
+        return (
+            sum(published - count for count in counts),
+            sum(answer["repeated"] for answer in answers),
+        )
+
+    async def _stop(self) -> int:
+        self._publisher.say("stop")
+        published = (await self._publisher.next(TIMEOUT_S))["published"]
+        await self._publisher.next(TIMEOUT_S)
         return int(published)
 
 
 @asynccontextmanager
-async def crowd(bench: Bench, served: float, written: float = 100) -> AsyncIterator[Crowd]:
-    """``CLIENTS`` subscribers (scaled), ready, and a publisher at ``RATE``."""
+async def crowd(
+    bench: Bench, served: float, written: float = 100, role: str = "crowd"
+) -> AsyncIterator[Crowd]:
+    """``CLIENTS`` subscribers (scaled), ready, and a publisher at ``RATE``.
+
+    Args:
+        role: ``crowd``, or ``bare_crowd`` for clients without Crossfade.
+    """
     clients = bench.count(CLIENTS, 8)
     each = [clients // PROCESSES + (n < clients % PROCESSES) for n in range(PROCESSES)]
     async with bench.hub() as url:
@@ -81,7 +104,7 @@ async def crowd(bench: Bench, served: float, written: float = 100) -> AsyncItera
             workers.append(
                 await bench.exits.enter_async_context(
                     bench.worker(
-                        "crowd", settings=settings, clients=number, served=served,
+                        role, settings=settings, clients=number, served=served,
                         timeout_s=TIMEOUT_S,
                     )
                 )

@@ -1,6 +1,8 @@
-"""What a transport of one hop costs with nothing of ours on it: floors for latencies."""
+"""What a transport of one hop, or the table alone, does with nothing of ours before it: floors."""
 
 import asyncio
+import os
+import statistics
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -9,11 +11,15 @@ import psycopg
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from benchmarks.workers.speech import PAD_BYTES
+from benchmarks.workers.speech import PAD_BYTES, content
+from crossfade.core.canonical import canonical_json
+from crossfade.core.event import Draft, Event, format_time, placed, uuid7
+from crossfade.core.frames import encode_event
 
-__all__ = ["notify_ms", "socket_ms"]
+__all__ = ["copy_rate", "ingest_rate", "notify_ms", "socket_ms"]
 
 _PAD = "x" * PAD_BYTES
+_SOURCE = f"floor-{os.getpid()}"
 _TICK_S = 0.005
 _LAST_S = 5.0
 
@@ -63,6 +69,55 @@ async def notify_ms(database_url: str, rate: int, seconds: float) -> list[float]
 
         await _paced(rate, seconds, write, listen, found)
         await writer.execute("drop table public.bench_floor")
+    return found
+
+
+def ingest_rate(database_url: str, batch: int, batches: int) -> float:
+    """Events a second of ``crossfade_ingest_v1`` itself, one call after the other, no HTTP."""
+    seconds = []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for number in range(batches):
+            rows = b",".join(map(encode_event, _events(batch, number)))
+            started = time.monotonic()
+            connection.execute(
+                "select public.crossfade_ingest_v1(%s::json)", (f"[{rows.decode()}]",)
+            )
+            seconds.append(time.monotonic() - started)
+    return batch / statistics.median(seconds)
+
+
+def copy_rate(database_url: str, batch: int, batches: int) -> float:
+    """Rows a second by COPY of the same events into a bare table: what no insert can beat."""
+    seconds = []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "create table public.bench_copy (id text, source text, type text, "
+            '"time" timestamptz, subject text, category text, topic text, partition integer, '
+            "epoch bigint, sequence bigint, data text, checksum bigint)"
+        )
+        try:
+            for number in range(batches):
+                events = _events(batch, number)
+                started = time.monotonic()
+                with connection.cursor().copy("copy public.bench_copy from stdin") as copy:
+                    for one in events:
+                        copy.write_row((*one[:3], format_time(one.time_us), *one[4:12]))
+                seconds.append(time.monotonic() - started)
+        finally:
+            connection.execute("drop table public.bench_copy")
+    return batch / statistics.median(seconds)
+
+
+def _events(count: int, number: int) -> list[Event]:
+    """The batch of this number, of one source and fifty partitions."""
+    found = []
+    for place in range(number * count, (number + 1) * count):
+        now_us = time.time_ns() // 1_000
+        key, text = f"k{place % 97}", canonical_json(content(place))
+        draft = Draft(
+            uuid7(now_us, os.urandom(10)), "made", now_us, key, "floor", "floor", place % 50, text
+        )
+        found.append(placed(draft, _SOURCE, 1, place // 50 + 1, now_us))
     return found
 
 

@@ -12,7 +12,7 @@ from benchmarks.figures import Figure, LostEvents, alternating
 from benchmarks.workers.speech import PAD_BYTES
 from crossfade.local.addresses import free_port
 
-__all__ = ["measure"]
+__all__ = ["measure", "naive", "naively"]
 
 EVENTS = 100_000
 NAIVE_EVENTS = 150
@@ -99,13 +99,22 @@ async def _through_hub(bench: Bench, count: int) -> float:
 
 
 async def naive(bench: Bench) -> float:
-    """Await the broadcast, then one insert, for each event."""
+    """Await the broadcast, then one insert, for each event: events a second."""
     count = bench.count(NAIVE_EVENTS, 30)
+    return count / float((await naively(bench, count))["seconds"])
+
+
+async def naively(bench: Bench, count: int, *, loses: bool = False) -> dict[str, Any]:
+    """Publish ``count`` events so; how many ``seconds`` it took, how many were ``lost``.
+
+    Args:
+        loses: go on after an insert that failed.
+    """
     port = free_port()
-    order = {"settings": bench.settings(), "port": port, "count": count}
+    order = {"settings": bench.settings(), "port": port, "count": count, "loses": loses}
     async with bench.worker("naive", **order) as server:
         url = f"ws://127.0.0.1:{port}"
         reading = {"url": url, "clients": 1, "count": count, "timeout_s": 120}
         async with bench.worker("sockets", **reading):
             server.say("go")
-            return count / float((await server.next(120))["seconds"])
+            return await server.next(120)

@@ -16,6 +16,7 @@ ROLES = {
     "publisher": "publishing",
     "subscriber": "reading",
     "crowd": "crowding",
+    "bare_crowd": "bare_crowd",
     "sockets": "others",
     "naive": "others",
     "bare": "others",

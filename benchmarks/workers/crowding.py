@@ -32,7 +32,7 @@ async def crowd(order: Order) -> None:
         running = []
         for start in range(0, order["clients"], 10):
             some = [
-                Subscriber(settings, flags=flags, start="latest")
+                Subscriber(settings, flags=flags, start="earliest")
                 for _ in range(start, min(order["clients"], start + 10))
             ]
             running += await asyncio.gather(*(exits.enter_async_context(one) for one in some))

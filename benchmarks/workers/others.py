@@ -5,7 +5,9 @@ import time
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import httpx
 import orjson
+from postgrest import APIError
 from supabase import acreate_client
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
@@ -53,7 +55,11 @@ async def sockets(order: Order) -> None:
 
 
 async def naive(order: Order) -> None:
-    """A naive dual write: await the broadcast to every client, await one insert per event."""
+    """A naive dual write: await the broadcast to every client, await one insert per event.
+
+    With ``loses`` an insert that fails is counted and the next event comes: there is nothing
+    that could give it again.
+    """
     settings = order["settings"]
     client = await acreate_client(
         settings["supabase"]["url"], settings["supabase"]["service_role_key"]
@@ -70,7 +76,7 @@ async def naive(order: Order) -> None:
         async for word in words():
             if word == "go":
                 break
-        started = time.monotonic()
+        started, lost = time.monotonic(), 0
         (topic,) = settings["classification"]["categories"]
         for number in range(order["count"]):
             row = {
@@ -82,8 +88,13 @@ async def naive(order: Order) -> None:
             }  # fmt: skip
             frame = orjson.dumps({"events": [row]}).decode()
             await asyncio.gather(*(one.send(frame) for one in clients))
-            await client.rpc("crossfade_ingest_v1", {"batch": [row], "live": True}).execute()
-        say(seconds=time.monotonic() - started)
+            try:
+                await client.rpc("crossfade_ingest_v1", {"batch": [row], "live": True}).execute()
+            except (APIError, httpx.HTTPError):
+                if not order.get("loses"):
+                    raise
+                lost += 1
+        say(seconds=time.monotonic() - started, lost=lost)
         async for word in words():
             if word == "stop":
                 break
