@@ -97,11 +97,10 @@ def _play(stage: Stage, ops: Watched, board: Watched) -> None:
     stage.begin(10, 50, 100, soak_s=12.0, targets=_TARGETS)
     board.open("/departures")
     ops.open("/")
-    stage.forward()
+    _switch(stage, ops)
     ops.await_badge("both", 40)
     _approve(stage)
     stage.forward()
-    _switching(ops)
     ops.await_badge("both", 40)
     _soak(stage, 8)
     _picture(ops.page, "operations", full=True)
@@ -127,13 +126,15 @@ def _play(stage: Stage, ops: Watched, board: Watched) -> None:
     assert board.errors == []
 
 
-def _switching(ops: Watched) -> None:
-    """In the moment in which partitions are moved, and the badge says so."""
-    moving = '.badge[data-moving="true"]'
-    ops.page.wait_for_selector(moving, timeout=20_000)
-    # A picture takes a while: it is taken again while it still moves, for one that shows it.
-    while ops.page.query_selector(moving) is not None:
-        ops.page.screenshot(path=TARGET / "switching.png")
+def _switch(stage: Stage, ops: Watched) -> None:
+    """The moment in which partitions are moved: they wait until Realtime answers the page."""
+    stage.fault(slow_ms=1_500)
+    stage.forward()
+    ops.page.wait_for_selector(
+        'main:has(.badge[data-moving="true"]) .applied[data-pending="true"]', timeout=20_000
+    )
+    ops.page.screenshot(path=TARGET / "switching.png")
+    stage.fault(slow_ms=0)
 
 
 def _inspect(page: Page) -> None:
