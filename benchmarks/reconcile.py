@@ -34,7 +34,7 @@ from benchmarks.reconcile_data import PARTITIONS, Scene, append, fill
 from benchmarks.reconcile_faults import Fault, plant
 from benchmarks.reconcile_page import keep
 from benchmarks.reconcile_rivals import COLUMNS, export
-from tests.services import ROOT, Project, running_postgres, running_project
+from tests.services import ROOT, Postgres, Project, running_postgres, running_project
 
 __all__ = ["main"]
 
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         running_postgres() as postgres,
         running_project(Path(folder), postgres.create_database()) as project,
     ):
-        figures = _Run(Path(folder), project, options).measure()
+        figures = _Run(Path(folder), project, options, _Server(postgres, project)).measure()
     if options.write:
         keep(figures)
     if options.json:
@@ -85,7 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Run:
-    def __init__(self, folder: Path, project: Project, options: argparse.Namespace) -> None:
+    def __init__(
+        self, folder: Path, project: Project, options: argparse.Namespace, server: "_Server"
+    ) -> None:
+        self._server = server
+        self._server_cpu: dict[str, list[float]] = {}
         self._folder = folder
         self._project = project
         self._options = options
@@ -108,7 +112,7 @@ class _Run:
         ]
         if rivals:
             self._prepare_rivals(scene)
-        names = ["floor", "full", *rivals]
+        names = ["floor", "full", *rivals, *(["hashing"] if self._measures_content else [])]
         for number in range(self._options.rounds):
             turn = number % len(names)
             for name in (*names[turn:], *names[:turn]):
@@ -116,7 +120,7 @@ class _Run:
                     self._check("full", ["--full"], faults)
                 elif name == "floor" or number == 0:
                     self._rival(name)  # the rivals once: they take minutes
-        if "content" not in self._options.without:
+        if self._measures_content:
             self._check("content", ["--content"], faults)
         median = {name: statistics.median(values) for name, values in self._times.items()}
         floor = median["floor"]
@@ -131,9 +135,17 @@ class _Run:
             "cpu_seconds": {
                 name: round(statistics.median(values), 2) for name, values in self._cpu.items()
             },
+            "server_cpu_seconds": {
+                name: round(statistics.median(values), 2)
+                for name, values in self._server_cpu.items()
+            },
             "peak_mb": self._peaks,
             "goals": GOALS,
         }
+
+    @property
+    def _measures_content(self) -> bool:
+        return "content" not in self._options.without
 
     def _fill(self) -> Scene:
         started = time.perf_counter()
@@ -165,12 +177,13 @@ class _Run:
         self, name: str, arguments: list[str], faults: set[Fault], events: int | None = None
     ) -> None:
         _tell(f"crossfade reconcile {' '.join(arguments)} ({name})")
+        before = self._server.cpu_s()
         started = time.perf_counter()
         answer, cpu, peak = _process(
             [sys.executable, "-m", "crossfade.cli", "reconcile", "--json", *arguments,
              "--settings", str(self._settings)], (0, 1, 2),
         )  # fmt: skip
-        self._note(name, time.perf_counter() - started, cpu, peak)
+        self._note(name, time.perf_counter() - started, cpu, peak, before)
         result = json.loads(answer)
         found = {Fault(one["kind"], one["store"], one["position"])
                  for one in result["discrepancies"]}  # fmt: skip
@@ -215,16 +228,49 @@ class _Run:
         _tell(name)
         if not self._order.exists():
             self._order.write_text(json.dumps({"database_url": self._project.database_url}))
+        before = self._server.cpu_s()
         answer, cpu, peak = _process(
             [sys.executable, "-m", "benchmarks.reconcile_rivals", name, str(self._order)], (0,)
         )
-        self._note(name, json.loads(answer.splitlines()[-1])["seconds"], cpu, peak)
+        self._note(name, json.loads(answer.splitlines()[-1])["seconds"], cpu, peak, before)
 
-    def _note(self, name: str, seconds: float, cpu_s: float, peak_mb: int) -> None:
+    def _note(
+        self, name: str, seconds: float, cpu_s: float, peak_mb: int, server_before_s: float
+    ) -> None:
+        server_s = self._server.cpu_s() - server_before_s
         self._times.setdefault(name, []).append(seconds)
         self._cpu.setdefault(name, []).append(cpu_s)
-        _tell(f"{name}: {seconds:.2f} s, {cpu_s:.2f} s of CPU, {peak_mb} MB\n")
+        self._server_cpu.setdefault(name, []).append(server_s)
+        _tell(
+            f"{name}: {seconds:.2f} s, {cpu_s:.2f} s of CPU, {server_s:.2f} s of the server's, "
+            f"{peak_mb} MB\n"
+        )
         self._peaks[name] = max(self._peaks.get(name, 0), peak_mb)
+
+
+class _Server:
+    """What answers for the table: PostgreSQL's processes and the stand-in of Supabase's API."""
+
+    def __init__(self, postgres: Postgres, project: Project) -> None:
+        pid = (postgres.folder / "data" / "postmaster.pid").read_text().split()[0]
+        self._postmaster, self._project = int(pid), project
+
+    def cpu_s(self) -> float:
+        """CPU seconds used so far; 0 on a system without /proc."""
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                name, _, rest = path.read_text().rpartition(")")
+            except OSError:
+                continue  # it ended meanwhile
+            pid, fields = int(name.split(" ")[0]), rest.split()
+            mine = [int(field) for field in fields[11:15]]  # user, system, and of ended children
+            service = self._project.service
+            if pid == self._postmaster:
+                ticks += sum(mine)
+            elif int(fields[1]) == self._postmaster or (service and pid == service.pid):
+                ticks += sum(mine[:2])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _process(command: list[str], statuses: tuple[int, ...]) -> tuple[bytes, float, int]:
