@@ -283,7 +283,7 @@ def _unrepairable(one: Compared) -> list[Discrepancy]:
     return [
         found
         for found in _discrepancies(one)
-        if found.kind in (Kind.ALTERED, Kind.STALE_HASH)
+        if found.kind in (Kind.ALTERED, Kind.RESERIALISED, Kind.STALE_HASH)
         or (found.kind is Kind.MISSING and found.store == "journal")
     ]
 

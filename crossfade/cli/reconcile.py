@@ -1,7 +1,7 @@
 """Commands: reconcile."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Annotated
@@ -106,6 +106,14 @@ def reconcile(
 
     Example: crossfade reconcile --full --category critical --json
     """
+    compares = {
+        "--full": full, "--content": content, "--store": store, "--category": category,
+        "--range": span, "--docs": docs,
+    }  # fmt: skip
+    _alone("--explain", position, {**compares, "--acknowledge-gap": gap})
+    _alone("--acknowledge-gap", gap, compares)
+    if (by or reason) and gap is None:
+        raise UsageError("--by and --reason are for --acknowledge-gap")
     ranges = tuple(Range.parse(one) for one in span or ())
     options = {"reconcile": {"journals": journal}} if journal is not None else None
     chosen = settings_for(settings, state, options)
@@ -135,6 +143,13 @@ def reconcile(
         if docs:
             show_docs(result, chosen)
     raise typer.Exit(_status(result))
+
+
+def _alone(option: str, value: str | None, others: Mapping[str, object]) -> None:
+    """Refuse what another option would silently leave undone."""
+    given = [name for name, other in others.items() if other]
+    if value is not None and given:
+        raise UsageError(f"{option} goes without {', '.join(given)}")
 
 
 def _judge(settings: Settings) -> Judge:

@@ -23,7 +23,7 @@ def show(result: Reconciliation, *, agree: bool) -> None:
     """The stores' figures, every discrepancy that is named, and the verdict."""
     console = Console()
     if result.stores:
-        console.print(_stores_table(result))
+        console.print(_stores_table(result, console.width))
     for name, text in result.errors.items():
         console.print(f"{name}: {text}", style="red", markup=False, soft_wrap=True)
     for one in result.discrepancies:
@@ -58,8 +58,11 @@ def show(result: Reconciliation, *, agree: bool) -> None:
     )
 
 
-def _stores_table(result: Reconciliation) -> Table:
-    """A row per store; of the kinds of discrepancy only those that occur, to fit 80 columns."""
+def _stores_table(result: Reconciliation, width: int) -> Table:
+    """A row per store, or a column where its figures would not fit into so many characters.
+
+    Of the kinds of discrepancy only those that occur.
+    """
     found = [
         kind.value
         for kind in Kind
@@ -67,19 +70,24 @@ def _stores_table(result: Reconciliation) -> Table:
     ]
     if any(count.accepted for count in result.stores.values()):
         found.append("accepted")
-    columns = ["expected", "present", *found, "in_flight"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("store")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
+    names = ["expected", "present", *found, "in_flight"]
+    rows = [[Text("store"), *(Text(name.replace("_", " ")) for name in names)]]
     for store, count in result.stores.items():
         live = store == "realtime"
-        cells = []
-        for name in columns:
+        cells = [Text("realtime (live)" if live else store)]
+        for name in names:
             value = int(getattr(count, name))
             wrong = name in found and name != "accepted" and value and not live
             cells.append(Text(f"{value:,}", style="red" if wrong else ""))
-        table.add_row("realtime (live)" if live else store, *cells)
+        rows.append(cells)
+    columns = list(zip(*rows, strict=True))
+    if sum(max(len(cell) for cell in column) + 2 for column in columns) > width:
+        rows = [list(column) for column in columns]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(rows[0]):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for row in rows[1:]:
+        table.add_row(*row)
     return table
 
 

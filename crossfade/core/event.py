@@ -16,6 +16,7 @@ from crossfade.errors import InvalidEvent
 
 __all__ = [
     "MAX_EVENT_BYTES",
+    "MAX_INTEGER",
     "Draft",
     "Event",
     "Head",
@@ -36,6 +37,10 @@ __all__ = [
 MAX_EVENT_BYTES = 65_536
 """Default limit of one event's content (``data``), in bytes of UTF-8."""
 
+MAX_INTEGER = (1 << 63) - 1
+"""Largest epoch, partition and sequence: what the stores' columns hold."""
+
+_POSITION = re.compile(r"(.+)/(\d{1,19})/([^/]+)/(\d{1,19})/(\d{1,19})", re.ASCII | re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE = datetime(1970, 1, 1)  # half the cost of an aware one
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -82,14 +87,13 @@ class Position(NamedTuple):
         Raises:
             InvalidEvent: when it is not of that form.
         """
-        parts = text.rsplit("/", 4)
-        try:
-            source, epoch, topic, partition, sequence = parts
-            return cls(source, int(epoch), topic, int(partition), int(sequence))
-        except ValueError as error:
+        match = _POSITION.fullmatch(text)
+        if match is None or any(int(match[place]) > MAX_INTEGER for place in (2, 4, 5)):
             raise InvalidEvent(
                 f"{text!r} is not a position; write source/epoch/topic/partition/sequence"
-            ) from error
+            )
+        source, epoch, topic, partition, sequence = match.groups()
+        return cls(source, int(epoch), topic, int(partition), int(sequence))
 
 
 class Head(NamedTuple):

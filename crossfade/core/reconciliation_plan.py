@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from crossfade.core.digest import BlockDigest, block_first, block_last, block_of, merge
-from crossfade.core.event import Position, Stream
+from crossfade.core.event import MAX_INTEGER, Position, Stream
 from crossfade.core.intervals import Interval, clip, coalesce, contains, without
 from crossfade.errors import InvalidEvent
 
@@ -67,7 +67,7 @@ class Range(NamedTuple):
         found = cls(
             position.stream, position.sequence, int(last) if is_range else position.sequence
         )
-        if not 1 <= found.first <= found.last:
+        if not 1 <= found.first <= found.last <= MAX_INTEGER:
             raise InvalidEvent(f"{text!r}: sequences count from 1, the first comes first")
         return found
 

@@ -50,9 +50,11 @@ def test_a_dry_run_first_and_then_the_copy(world: World) -> None:
 def test_what_is_held_otherwise_is_left_to_a_person(world: World) -> None:
     events = world.fill(LOST, 20)
     world.alter("supabase", events[3], forged=False, data="{}")
+    world.alter("supabase", events[5], forged=False, data=f" {events[5].data}")
     result = run()
     assert result.exit_code == 1
     assert "for a person: app/1/critical/3/4: altered in supabase" in result.stdout
+    assert "for a person: app/1/critical/3/6: reserialised in supabase" in result.stdout
 
 
 def test_one_stream_alone_and_what_is_not_owed(world: World) -> None:

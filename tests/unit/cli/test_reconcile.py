@@ -94,10 +94,54 @@ def test_phantoms_of_a_range_are_found_in_it_alone(world: World) -> None:
     assert [one["position"] for one in value["discrepancies"]] == ["app/1/critical/3/11"]
 
 
-@pytest.mark.parametrize("text", ["app/1/critical/3", "app/1/critical/3/9-2", "app/1/x/3/0-2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app/1/critical/3", "app/1/critical/3/9-2", "app/1/x/3/0-2",
+        f"app/1/critical/3/1-{2**63}", "app/1/critical/-3/1-2",
+    ],
+)  # fmt: skip
 def test_a_range_that_is_none_is_refused(world: World, text: str) -> None:
     world.fill(LOST, 4)
     assert isinstance(run("--range", text).exception, InvalidEvent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("--explain", "app/1/critical/3/1", "--full"), "--explain goes without --full"),
+        (("--acknowledge-gap", "app/1/critical/3/1", "--store", "supabase"), "without --store"),
+        (("--explain", "app/1/critical/3/1", "--acknowledge-gap", "x"), "--acknowledge-gap"),
+        (("--by", "Ada"), "are for --acknowledge-gap"),
+        (("--explain", f"app/1/critical/3/{2**70}"), "is not a position"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    world: World, arguments: tuple[str, ...], fault: str
+) -> None:
+    world.fill(LOST, 4)
+    refused = run(*arguments).exception
+    assert isinstance(refused, UsageError)
+    assert fault in str(refused)
+
+
+def test_many_kinds_fit_into_a_narrow_terminal(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    events = world.fill(LOST, 20)
+    world.drop("supabase", events[3])
+    world.alter("websocket", events[4], forged=False, data="{}")
+    world.spoil_checksum("supabase", events[5])
+    world.deliver(events[6], ["websocket"])
+    world.swap_arrivals(events[8], events[9])
+    lines = run("--full").stdout.splitlines()
+    assert lines[1].split() == ["store", "journal", "websocket", "supabase", "realtime", "(live)"]
+    rows = [line.rsplit(None, 4) for line in lines[3:11]]
+    figures = {row[0].strip(): row[1:4] for row in rows}
+    assert figures["missing"] == ["0", "0", "1"]
+    assert figures["out of order"] == ["0", "1", "0"]
+    assert figures["stale hash"] == ["0", "0", "1"]
 
 
 def test_content_is_hashed_anew_on_demand(world: World) -> None:

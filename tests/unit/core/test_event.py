@@ -153,7 +153,12 @@ def test_position_is_written_and_read() -> None:
     assert Position.parse(str(position)) == position
     assert Position.parse("a/b/1/t/0/9") == Position("a/b", 1, "t", 0, 9)
     assert position.stream == EVENT.stream == Stream("flights", 1, "user_activity", 7)
-    for bad in ("", "a/b", "a/x/t/0/1", "a/1/t/0/one"):
+    assert Position.parse(f"a/1/t/0/{2**63 - 1}").sequence == 2**63 - 1
+    for bad in (
+        "", "a/b", "a/x/t/0/1", "a/1/t/0/one", "a/1/t/-1/1", "a/1/t/0/-1", "a/1/t/0/ 1",
+        "a/1/t/0/1_0", "a/1/t/0/+1", "a/1/t/0/\u0663", "a/1/t/0/1\n", "/1/t/0/1", "a/1//0/1",
+        f"a/1/t/0/{2**63}", f"a/{2**63}/t/0/1", "a/1/t/0/" + "9" * 5_000,
+    ):  # fmt: skip
         with pytest.raises(InvalidEvent, match="not a position"):
             Position.parse(bad)
 
