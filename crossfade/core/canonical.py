@@ -74,10 +74,14 @@ def _is_plain(value: Any, depth: int) -> bool:
         return False
     if kind is dict:
         for key, item in value.items():
-            # Strings are most of what there is: without a call of their own.
+            # Strings and numbers are most of what there is: without a call of their own.
             if type(key) is not str or not key.isascii():
                 return False
-            if type(item) is not str and not _is_plain(item, depth + 1):
+            kind = type(item)
+            if kind is int:
+                if not -_INT64 <= item < _INT64:
+                    return False
+            elif kind is not str and not _is_plain(item, depth + 1):
                 return False
         return True
     if kind is list:
