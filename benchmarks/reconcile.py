@@ -219,10 +219,12 @@ class _Run:
             journal.close()
             connection.execute("alter table bench.journal add primary key (id)")
             connection.execute("vacuum analyze bench.journal")
-        export(scene.database_url, f"SELECT {columns} FROM bench.journal",
-               Path(order["journal_csv"]))  # fmt: skip
-        export(scene.database_url, f"SELECT {columns} FROM crossfade.events",
-               Path(order["table_csv"]))  # fmt: skip
+        if {"pandas", "duckdb"} - set(self._options.without):
+            for table, name in (("bench.journal", "journal"), ("crossfade.events", "table")):
+                export(
+                    scene.database_url, f"SELECT {columns} FROM {table}",
+                    Path(order[f"{name}_csv"]),
+                )  # fmt: skip
 
     def _rival(self, name: str) -> None:
         _tell(name)
