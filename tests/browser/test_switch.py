@@ -91,16 +91,3 @@ def test_control_server_killed(page: Watched, rollout: Stage) -> None:
     rollout.revive("control")
     notice.wait_for(state="hidden", timeout=20_000)
     page.finish(at_least=500)
-
-
-def test_tab_frozen(page: Watched, rollout: Stage) -> None:
-    """What was published while the tab slept is there when it wakes, before what is new."""
-    rollout.begin(50)
-    rollout.rate(RATE)
-    page.open()
-    rollout.forward()
-    page.await_badge("both")
-    with page.frozen():
-        time.sleep(8)
-    page.await_badge("both", 30)
-    page.finish(at_least=1_000, timeout_s=30)

@@ -105,7 +105,7 @@ class Cast(threading.Thread):
             self._version = flags["version"]
             self._served = any(share > 0 for share in flags["served"].values())
             self._flags = Flags.from_json(flags)
-        for role in Role:
+        for role in (role for role in Role if role.follows_flags):
             self._http.post("/telemetry", json=self._report(role).to_json()).raise_for_status()
 
     def _report(self, role: Role) -> Report:
@@ -309,7 +309,14 @@ class FlowWorld:
         self.hub.start()
 
         async def deployed() -> None:
-            await deploy(self.home, self.settings.prefect, self.settings_file, inherited=os.environ)
+            # A machine that runs other tests as well has taken more than the usual 90 s.
+            await deploy(
+                self.home,
+                self.settings.prefect,
+                self.settings_file,
+                inherited=os.environ,
+                timeout_s=180.0,
+            )
 
         deploying = threading.Thread(target=lambda: asyncio.run(deployed()))
         deploying.start()
