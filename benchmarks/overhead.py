@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, LostEvents, alternating
+from benchmarks.steps import steps
 
 __all__ = ["measure"]
 
@@ -61,7 +62,8 @@ async def measure(bench: Bench) -> list[Figure]:
             "difference is what every event pays, whatever the fan-out",
         )
     )  # fmt: skip
-    return figures
+    bench.tell("the steps of one event")
+    return figures + steps(bench.folder)
 
 
 async def _bare(bench: Bench, count: int, clients: int, cpu_us: dict[str, list[float]]) -> float:

@@ -13,13 +13,16 @@ alternate with what it is compared with, in one run, publisher, hub and subscrib
 of their own:
 
 - **floor**: the same work without Crossfade, as fast as this machine does it;
-- **naive**: a naive dual write: await the WebSocket broadcast, await one insert, for each event;
+- **naive**: a naive dual write: await the WebSocket broadcast, await one insert, for each event; or
+  a naive switch: close one socket, open the other;
 - **ratio**: how many times better than naive; **goal**: what the figure is meant to reach.
 
 Speed is told and never demanded; a bench fails only when an event is lost, doubled or out of
 order. `make bench ARGS="publish latency --scale 0.1"` runs some of them in small;
 `make bench ARGS=--json` prints everything by program. The page in a browser is measured by
-`make bench-browser`.
+`make bench-browser`. Rows with a dot are parts of the row above them;
+[where the microseconds go](adr/0024-what-an-event-costs.md) says what can be had for less and what
+can not.
 """
 
 
