@@ -17,6 +17,7 @@ ROUTING = ("tests/unit/core/test_routing.py",)
 OUTBOX = ("tests/unit/core/test_outbox.py",)
 READER = ("tests/unit/test_feed.py", "tests/integration/test_subscriber_hub.py")
 DIGEST = ("tests/unit/core/test_digest.py",)
+VOUCHING = ("tests/unit/test_vouching.py", "tests/unit/test_reconcile.py")
 JOURNAL = ("tests/unit/adapters/test_journal_sqlite.py",)
 RELAY = ("tests/integration/test_relay.py",)
 HISTORY = ("tests/unit/local/test_hub_history.py",)
@@ -172,4 +173,10 @@ MUTATIONS = (
     Mutation("nothing is a PASS", "I7", "crossfade/core/verdict.py",
              "default=Verdict.INCONCLUSIVE", "default=Verdict.PASS",
              ("tests/unit/core/test_verdict.py",)),
+    Mutation("the table is not asked what it has of sealed blocks", "I9", "crossfade/vouching.py",
+             "agrees = same_content(table, run.owed) and table.is_clean", "agrees = True", VOUCHING),
+    Mutation("a run of sealed blocks that differs is left at that", "I9", "crossfade/comparison.py",
+             "doubtful += run.blocks", "pass", VOUCHING),
+    Mutation("a changed checksum of a suspect is nothing", "I9", "crossfade/drilling.py",
+             "part._replace(stale=len(one.odd))", "part", VOUCHING),
 )  # fmt: skip
