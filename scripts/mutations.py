@@ -156,7 +156,7 @@ def page(results: list[Result]) -> str:
         "of the code, and the tests that stand for its promise are run:",
         f"**{killed} of {len(results)} are killed.** A promise is an invariant of the design",
         "(I1 durable before sent, I2 delivery, I3 switch, I4 cohort, I5 going back needs",
-        "nothing new, I7 no silent pass, I10 bounded) or the breaker's.",
+        "nothing new, I7 no silent pass, I9 exact, I10 bounded) or the breaker's.",
         "",
         "| breakage | promise | file | result | first test that fails |",
         "|---|---|---|---|---|",
