@@ -33,9 +33,13 @@ def batch_of(frame: pd.DataFrame) -> Batch:
     return definition.get_batch({"dataframe": frame})
 
 
+_VIEW = DefaultJinjaPageView()
+"""One for all pages: it compiles some twenty templates."""
+
+
 def page_of(result: Any) -> str:
     """The page of a suite's result; its links to a site around it lead to the list beside it."""
-    page: str = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
+    page: str = _VIEW.render(ValidationResultsPageRenderer().render(result))
     return page.replace("../../../../index.html", "index.html").replace(
         "../../../../expectations/", "index.html#"
     )
