@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from crossfade.core.presets import PRESETS
 from crossfade.core.rollout import Plan, Stage, Targets
 from crossfade.core.rollout.outlook import duration_s, questions, warnings
-from crossfade.core.presets import PRESETS
 
 DAY_S = 86_400.0
 
