@@ -67,10 +67,8 @@ async def crowd(order: Order) -> None:
                 say(
                     counts=[one.count for one in seen],
                     repeated=sum(one.repeated for one in seen),
-                    # Where a subscriber began is not 1: its first gap is its beginning.
-                    skipped=sum(
-                        one.lost_events for each in running for one in each.continuity().values()
-                    ),
+                    # From the first event of each stream on: nobody may have begun late.
+                    skipped=sum(one.skipped for one in seen),
                     open_holes=sum(
                         one.open_holes for each in running for one in each.continuity().values()
                     ),
