@@ -1,13 +1,17 @@
 """Great Expectations' pages in a browser: found from the operations page, and inert."""
 
+import time
 from typing import Any
 
 import httpx
 import orjson
+import pytest
 
+from crossfade.control.auth import page_link
 from crossfade.data_docs import RUN_FILE, run_folder
 from tests.browser.page import Watched
 from tests.browser.stage import Stage
+from tests.browser.test_page import AXE, SERIOUS
 from tests.rollouts import a_reconciliation
 
 PAGE = """<!doctype html><html><head><style>p{color:red}</style></head><body>
@@ -71,3 +75,23 @@ def test_the_pages_ask_for_a_token(page: Watched, stage: Stage) -> None:
     page.page.get_by_label("Access token").fill(stage.instance_token)
     page.page.get_by_role("button", name="Sign in").click()
     page.page.get_by_role("alert").filter(has_text="may only read flags").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible_and_within_a_phones_window(page: Watched, stage: Stage, scheme: str) -> None:
+    at_us = 1_764_000_600_000_001 + len(scheme)
+    keep(stage, at_us, 12)
+    page.page.set_viewport_size({"width": 390, "height": 844})
+    page.page.emulate_media(color_scheme=scheme)
+    page.page.goto(page_link(stage.settings.control, "/data-docs", 60.0, time.time()))
+    page.page.get_by_role("cell", name="no-missing-critical").wait_for()
+    page.page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
+    bad = [
+        f"{one['id']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+        for one in found["violations"]
+        if one["impact"] in SERIOUS
+    ]
+    assert bad == []
+    assert page.page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    assert page.errors == []
