@@ -93,14 +93,15 @@ def _page(runs: list[dict[str, Any]], goals: dict[str, str]) -> str:
 
 
 def _content(run: dict[str, Any]) -> list[str]:
-    """What the content check could not have been faster than."""
+    """What the content check could not have been faster than, whatever else the machine did."""
     own, server = (run.get(key, {}).get("content") for key in ("cpu_seconds", "server_cpu_seconds"))
     if own is None or server is None:
         return []
-    cpus, floor = int(run["machine"]["CPUs"]), run["seconds"]["floor"]
+    cpus, floor = int(run["machine"]["CPUs"]), run["cpu_seconds"]["floor"]
     least = (own + server) / cpus
     return [
         "",
-        f"The content check used {own + server:.0f} s of CPU, {server:.0f} of them in the server: "
-        f"on {cpus} CPUs that is {least:.0f} s at least, {least / floor:.1f} × the floor.",
+        f"The content check used {own + server:.1f} s of CPU, {server:.1f} of them in the server: "
+        f"at least {least:.1f} s on {cpus} CPUs, where the floor's process used {floor:.1f} s of "
+        f"one: {least / floor:.1f} × as long on an idle machine.",
     ]
