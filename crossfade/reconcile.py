@@ -98,6 +98,13 @@ def reconcile(
     if categories is not None:
         _check_names("category", categories, settings.classification.categories)
     _check_names("category", settings.reconcile.tolerances, settings.classification.categories)
+    if "exact" in settings.reconcile.model_fields_set:
+        # A slip of the pen would tolerate what must not be; the default may name what is not there.
+        _check_names(
+            "category of reconcile.exact:",
+            settings.reconcile.exact,
+            settings.classification.categories,
+        )
     wanted = [name for name in STORES if name == "journal" or name in stores]
     if scrub is not None:
         options = settings.reconcile.model_copy(update={"scrub_blocks": scrub})

@@ -738,6 +738,8 @@ def test_a_category_alone(world: World) -> None:
 
 
 def test_unknown_names_are_refused(world: World) -> None:
+    with pytest.raises(UsageError, match=r"unknown category of reconcile.exact: critcal"):
+        world.reconcile(options={"exact": ["critcal"]})
     with pytest.raises(UsageError, match="unknown store realtime"):
         world.reconcile(stores=("realtime",))
     with pytest.raises(UsageError, match="unknown category nonsense"):
