@@ -32,7 +32,7 @@ async def publisher(order: Order) -> None:
 
 async def _fast(running: Any, order: Order) -> None:
     count, batch, lanes = order["count"], order.get("batch", 500), order.get("lanes", 4)
-    warm = order.get("warm", 0)
+    warm, window = order.get("warm", 0), order.get("window", WINDOW)
     starts = iter(range(warm, count, batch))
     # The first ones find connections and caches cold.
     await running.publish_many(_made(range(warm)))
@@ -43,8 +43,8 @@ async def _fast(running: Any, order: Order) -> None:
 
     async def lane() -> None:
         for start in starts:
-            while _owed(running, order) > WINDOW:  # noqa: ASYNC110 - polled from outside
-                await asyncio.sleep(0.002)
+            while _owed(running, order) > window:  # noqa: ASYNC110 - polled from outside
+                await asyncio.sleep(TICK_S)
             await running.publish_many(_made(range(start, min(count, start + batch))))
 
     await asyncio.gather(*(lane() for _ in range(lanes)))

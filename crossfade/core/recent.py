@@ -65,11 +65,11 @@ class Recent:
 
     def _shed(self) -> None:
         rows = self._rows
-        keep = len(rows)
-        while keep and (keep > self._limit_events // 2 or self._bytes > self._limit_bytes // 2):
-            self._bytes -= len(rows[len(rows) - keep][1].data)
-            keep -= 1
-        gone = len(rows) - keep
+        gone = max(0, len(rows) - self._limit_events // 2)
+        self._bytes -= sum(len(event.data) for _, event in rows[:gone])
+        while gone < len(rows) and self._bytes > self._limit_bytes // 2:
+            self._bytes -= len(rows[gone][1].data)
+            gone += 1
         self.first += gone
         del rows[:gone]
         self._lowest = _lowest(rows)
