@@ -49,6 +49,9 @@ class ControlClient:
 
     Answers are the JSON documents of the protocol page, as Python values.
 
+    Raises (the constructor):
+        UsageError: ``settings.url`` is no URL.
+
     Args:
         settings: the server's URL, tokens and time-out.
         role: whose token is sent: ``operator`` for everything, ``approver`` to decide,
@@ -67,15 +70,18 @@ class ControlClient:
         secret = _secret(settings, role)
         self._url = settings.url.rstrip("/")
         self._timeout_s = settings.timeout_s
-        self._http = httpx.AsyncClient(
-            base_url=self._url + "/v1",
-            headers={"Authorization": f"Bearer {secret}"} if secret else {},
-            timeout=settings.timeout_s,
-            limits=httpx.Limits(max_connections=8),
-            transport=transport,
-            # A proxy of the environment is for the outside world, not for the control server.
-            trust_env=False,
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=self._url + "/v1",
+                headers={"Authorization": f"Bearer {secret}"} if secret else {},
+                timeout=settings.timeout_s,
+                limits=httpx.Limits(max_connections=8),
+                transport=transport,
+                # A proxy of the environment is for the outside world, not for the control server.
+                trust_env=False,
+            )
+        except httpx.InvalidURL as error:
+            raise UsageError(f"control.url: {self._url!r} is no URL: {error}") from error
 
     async def __aenter__(self) -> Self:
         return self

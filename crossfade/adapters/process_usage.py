@@ -1,6 +1,7 @@
 """What this process uses of the machine: processor time, memory, open files."""
 
 import contextlib
+import os
 import resource
 import sys
 import time
@@ -14,11 +15,13 @@ _PAGE_BYTES = resource.getpagesize()
 def process_usage() -> dict[str, float]:
     """``cpu_s`` (since its start), ``rss_bytes`` and, where the system tells, ``fds``.
 
-    Takes some ten microseconds. Where memory in use is not told, the most there ever was is.
+    Takes some ten microseconds, and some milliseconds where thousands of files are open. Where
+    memory in use is not told, the most there ever was is.
     """
     found = {"cpu_s": time.process_time(), "rss_bytes": _memory_bytes()}
     with contextlib.suppress(OSError):
-        found["fds"] = float(sum(1 for _ in Path("/dev/fd").iterdir()))
+        # A Path for each would take ten times as long, on the loop of a hub.
+        found["fds"] = float(len(os.listdir("/dev/fd")))  # noqa: PTH208
     return found
 
 

@@ -65,9 +65,11 @@ def main() -> None:
     # Nothing that is imported is garbage: looking for some in it, now and once more when the
     # process ends, takes a quarter of a quick command's time.
     gc.disable()
-    made = _application(wanted if wanted and wanted[0] in _QUICK else _modules())
-    gc.freeze()
-    gc.enable()
+    try:
+        made = _application(wanted if wanted and wanted[0] in _QUICK else _modules())
+        gc.freeze()
+    finally:
+        gc.enable()
     try:
         made()
     except UsageError as error:

@@ -14,6 +14,7 @@ from crossfade.core.event import Event, Head, Stream, from_wire, to_wire
 from crossfade.errors import InvalidEvent
 
 __all__ = [
+    "ENCODED_CHARACTERS",
     "FRAME_VERSION",
     "decode_events",
     "decode_frame",
@@ -29,14 +30,22 @@ __all__ = [
 
 FRAME_VERSION = 1
 ENCODED_EVENTS = 8_192
-"""Encoded events that are remembered: some megabytes, and more than two batches of a relay."""
+"""Encoded events that are remembered: more than two batches of a relay."""
+ENCODED_CHARACTERS = 2_048
+"""Longest content of which that is done, so that all of them are some tens of megabytes at most."""
 
 
-@lru_cache(ENCODED_EVENTS)
 def encode_event(event: Event) -> bytes:
     """One event's wire object as JSON bytes; the newest are remembered, because a publisher's
     relays want the same ones within a moment.
     """
+    if len(event.data) > ENCODED_CHARACTERS:
+        return orjson.dumps(to_wire(event))
+    return _encoded(event)
+
+
+@lru_cache(ENCODED_EVENTS)
+def _encoded(event: Event) -> bytes:
     return orjson.dumps(to_wire(event))
 
 

@@ -14,6 +14,7 @@ __all__ = ["RECENT_BYTES", "RECENT_EVENTS", "Recent"]
 RECENT_EVENTS = 16_000
 """Above it, or above ``RECENT_BYTES`` of content, the older half is let go."""
 RECENT_BYTES = 16_000_000
+"""Counted as one a character: text beyond ASCII takes two or four times that."""
 
 
 class Recent:

@@ -48,7 +48,7 @@ from crossfade.local.hub_reports import hub_name, keep_reporting
 from crossfade.ports import Clock
 from crossfade.settings import Settings, WebSocketSettings, load_settings
 
-__all__ = ["Hub", "main"]
+__all__ = ["Hub", "address_of", "main"]
 
 _log = logging.getLogger("crossfade.hub")
 
@@ -89,7 +89,7 @@ class Hub:
         if self._server is None:
             return self._settings.url
         host, port = next(iter(self._server.sockets)).getsockname()[:2]
-        return f"ws://{host}:{port}"
+        return address_of(host, port)
 
     @property
     def clients(self) -> int:
@@ -360,6 +360,11 @@ class Hub:
                     client.send_heads()
 
 
+def address_of(host: str, port: int) -> str:
+    """Where clients connect that is bound to ``host``, an address of IPv4 or IPv6."""
+    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+
 async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -385,6 +390,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each report, otherwise
     try:
         asyncio.run(_run(load_settings(options.settings, os.environ)))
     except UsageError as error:

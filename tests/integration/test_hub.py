@@ -1,6 +1,7 @@
 import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -9,7 +10,8 @@ from websockets.exceptions import ConnectionClosedError
 
 from crossfade.core.event import to_wire
 from crossfade.errors import PortTaken, SettingsError
-from crossfade.local.hub import Hub
+from crossfade.local.hub import Hub, address_of
+from crossfade.local.hub_reports import hub_name
 from crossfade.settings import Settings, WebSocketSettings
 from crossfade.subscriber import Subscriber
 from tests.integration.raw_client import RawClient, make_event, until
@@ -213,6 +215,13 @@ async def test_without_a_publishers_word_nothing_is_known_to_be_gone() -> None:
             await publisher.publish(heads=[["app", 1, "critical", 0, 12, 8]])
         await subscriber.send("fill", request=2, **place, first=3, last=9)
         assert (await subscriber.next("filled"))["floor"] == 8
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "fe80::1"])
+def test_its_address_is_one_where_the_network_is_ipv6(host: str) -> None:
+    parts = urlsplit(address_of(host, 8765))
+    assert (parts.hostname, parts.port) == (host, 8765)
+    assert hub_name(address_of(host, 8765)).endswith("-8765")
 
 
 async def test_a_listeners_token_may_not_publish() -> None:

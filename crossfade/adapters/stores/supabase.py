@@ -76,7 +76,7 @@ class SupabaseReader:
                 f"{settings.url.rstrip('/')}/rest/v1/rpc", headers, settings.timeout_s
             )
         except ValueError as error:
-            raise StoreRejected(f"supabase.url: {error}") from error
+            raise StoreRejected(f"supabase: {error}") from error
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="crossfade-supabase")
 
     def streams(self) -> list[Extent]:

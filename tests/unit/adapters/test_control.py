@@ -80,6 +80,12 @@ async def test_errors_are_translated(answer: Answer, error: type[Exception], why
     assert type(found.value) is error
 
 
+@pytest.mark.parametrize("url", ["http://localhost:port", "http://[::1"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(UsageError, match=r"control.url: .* is no URL"):
+        ControlClient(ControlSettings(url=url))
+
+
 async def test_nobody_there() -> None:
     async with ControlClient(ControlSettings(url="http://127.0.0.1:1")) as client:
         with pytest.raises(ControlUnavailable, match=r"control server http://127\.0\.0\.1:1"):

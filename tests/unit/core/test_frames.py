@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.core.event import Head, Stream
+from crossfade.core.event import Event, Head, Stream
 from crossfade.core.frames import (
+    ENCODED_CHARACTERS,
     decode_events,
     decode_frame,
     decode_heads,
@@ -27,6 +28,14 @@ def test_events_frame_round_trip(some: list) -> None:
     frame = decode_frame(events_frame(encode_event(event) for event in some))
     assert frame["kind"] == "events"
     assert decode_events(frame) == some
+
+
+def test_an_event_is_encoded_once_and_a_long_one_is_not_kept() -> None:
+    short = Event("1", "a", "t", 0, "", "c", "c", 0, 1, 1, "{}", 0)
+    long = short._replace(data=f'"{"x" * ENCODED_CHARACTERS}"')
+    assert encode_event(short) is encode_event(short)
+    assert encode_event(long) == encode_event(long)
+    assert encode_event(long) is not encode_event(long)
 
 
 def test_heads_frame_round_trip() -> None:
