@@ -37,28 +37,36 @@ def run_folder(docs: Path, at_us: int) -> Path:
     return docs / (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
-def page_of(docs: Path | None, at_us: int) -> str | None:
-    """Where the control server shows a run's pages, as a path; None where none are kept."""
+def page_of(docs: Path | None, at_us: object) -> str | None:
+    """Where the control server shows a run's pages, as a path; None where none are kept.
+
+    None as well where the folder can not be read, and for what is no moment: the pages are an
+    addition to a result, which must not fail for want of them.
+    """
+    if docs is None or not isinstance(at_us, int):
+        return None
     try:
-        kept = docs is not None and (run_folder(docs, at_us) / RUN_FILE).is_file()
-    except ValueError:
+        # Of what stat may answer, is_file takes only some as "no": a folder that may not be read,
+        # and a mount that is gone, are errors.
+        kept = (run_folder(docs, at_us) / RUN_FILE).is_file()
+    except (OSError, ValueError):
         return None
     return f"{PAGE_PATH}?at_us={at_us}" if kept else None
 
 
 def page_file(docs: Path, at_us: int, suite: str) -> Path | None:
-    """The file of one suite's page; None where there is none.
+    """The file of one suite's page; None where there is none that can be read.
 
     Whatever the names say, it is a plain file in that run's folder, below ``docs``.
     """
     try:
         folder = run_folder(docs, at_us)
-    except ValueError:
+        found = folder / f"{suite}.html"
+        if not _SUITE.fullmatch(suite) or found.is_symlink() or folder.is_symlink():
+            return None
+        return found if found.is_file() else None
+    except (OSError, ValueError):
         return None
-    found = folder / f"{suite}.html"
-    if not _SUITE.fullmatch(suite) or found.is_symlink() or folder.is_symlink():
-        return None
-    return found if found.is_file() else None
 
 
 def runs(docs: Path, limit: int) -> list[dict[str, Any]]:

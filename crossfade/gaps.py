@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.stores.seals import SealStore
 from crossfade.core.event import Position
-from crossfade.core.gaps import Gap, ranges_of
+from crossfade.core.gaps import MAX_REASON_CHARS, Gap, ranges_of
 from crossfade.core.reconciliation import MAX_DISCREPANCIES, Kind
 from crossfade.core.reconciliation_plan import Range
 from crossfade.errors import UsageError
@@ -46,6 +46,8 @@ def acknowledge(
     """
     if not by.strip() or not reason.strip():
         raise UsageError("accepting a gap needs --by and --reason: who decided it, and why")
+    if max(len(by), len(reason)) > MAX_REASON_CHARS:
+        raise UsageError(f"--by and --reason: at most {MAX_REASON_CHARS:,} characters each")
     result = reconcile(
         settings,
         ranges=[asked],

@@ -94,7 +94,7 @@ def _judge(result: Reconciliation) -> list[SuiteResult]:
 
 def docs_of(result: dict[str, Any]) -> str:
     """The address of Great Expectations' pages of a result; "" where none are kept."""
-    found = page_of(settings().reconcile.docs, int(result["at_us"]))
+    found = page_of(settings().reconcile.docs, result.get("at_us"))
     return "" if found is None else settings().control.url.rstrip("/") + found
 
 

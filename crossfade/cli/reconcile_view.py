@@ -102,9 +102,14 @@ def show_docs(result: Reconciliation, settings: Settings) -> None:
         for line in suite.failed:
             sys.stdout.write(f"  {line}\n")
     folder = settings.reconcile.docs
-    if folder is not None and (served := page_of(folder, result.at_us)) is not None:
-        sys.stdout.write(f"pages: {run_folder(folder, result.at_us) / 'index.html'}\n")
-        sys.stdout.write(f"served at {settings.control.url.rstrip('/')}{served}\n")
+    if folder is None:
+        return
+    served = page_of(folder, result.at_us)
+    if served is None:
+        sys.stderr.write(f"crossfade: no pages can be read in reconcile.docs: {folder}\n")
+        return
+    sys.stdout.write(f"pages: {run_folder(folder, result.at_us) / 'index.html'}\n")
+    sys.stdout.write(f"served at {settings.control.url.rstrip('/')}{served}\n")
 
 
 def show_explanation(found: Explanation) -> None:

@@ -90,7 +90,7 @@ def build_app(service: ControlService) -> Starlette:
             route("/v1/reconciliations", _reconciliations, "GET", look),
             route("/v1/reconciliations", _add_reconciliation, "POST", operate),
             route("/v1/data-docs", data_docs, "GET", look),
-            route("/v1/data-docs/{at_us:int}/{suite}", data_docs_page, "GET", look),
+            route("/v1/data-docs/{at_us}/{suite}", data_docs_page, "GET", look),
             route("/v1/audit", _audit, "GET", look),
             route("/v1/incidents", _incidents, "GET", look),
         ],

@@ -10,6 +10,7 @@ from uuid import uuid4
 import structlog
 from sqlalchemy import Engine
 
+from crossfade.control.docs_threads import DocsThreads
 from crossfade.control.observations import Observations
 from crossfade.control.records import RecordStore
 from crossfade.control.status import status_document
@@ -85,6 +86,8 @@ class ControlService:
         """The last evaluation."""
         self.rollout: Rollout | None = None
         self.flags = Flags()
+        self.docs = DocsThreads()
+        """Reads Data Docs, whose folder may hang."""
         self._engine = engine
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="crossfade-control")
         self._changing = asyncio.Lock()
@@ -112,6 +115,7 @@ class ControlService:
         try:
             await self.save_telemetry(final=True)
         finally:
+            self.docs.close()
             self._threads.shutdown(wait=True)
             self._engine.dispose()
 
@@ -329,9 +333,10 @@ class ControlService:
     async def add_reconciliation(self, document: Mapping[str, Any]) -> str:
         """Store a result, and the gaps it rests on; the monitor looks at it at once."""
         gaps = gaps_from_json(document.get("gaps", []))
-        digest = await self.db(self.records.add_reconciliation, document, self.clock.now_us())
         if gaps:
+            # First: no result may rest on a gap that the audit lacks, whenever this is cut off.
             await self.db(self.store.accept_gaps, gaps, _SERVER, self.clock.now_us())
+        digest = await self.db(self.records.add_reconciliation, document, self.clock.now_us())
         self.observations.reconciliation = await self.db(self.records.conclusive)
         self.urgent.set()
         return digest
@@ -344,9 +349,8 @@ class ControlService:
         incident = None
         if state is not None and state.incident_id is not None:
             incident = await self.db(self.store.incident, state.incident_id)
-        docs = self.settings.reconcile.docs
         last = [
-            {**one, "data_docs": await self.db(page_of, docs, int(one.get("at_us", -1)))}
+            {**one, "data_docs": await self._docs_of(one)}
             for one in await self.db(self.records.reconciliations, 1)
         ]
         return status_document(
@@ -358,6 +362,13 @@ class ControlService:
             incident=incident,
             now_us=now_us,
         )
+
+    async def _docs_of(self, result: Mapping[str, Any]) -> str | None:
+        try:
+            return await self.docs.run(page_of, self.settings.reconcile.docs, result.get("at_us"))
+        except TimeoutError as error:
+            _log.warning("reconcile.docs does not answer", error=str(error))
+            return None
 
     def _evaluate(self, state: Rollout, now_us: int) -> Evidence:
         return self.observations.evidence(state, self.flags.version, now_us)

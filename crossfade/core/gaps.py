@@ -9,10 +9,12 @@ from crossfade.core.intervals import Interval
 from crossfade.core.reconciliation_plan import Range
 from crossfade.errors import UsageError
 
-__all__ = ["MAX_GAPS", "Gap", "gaps_by_stream", "gaps_from_json", "ranges_of"]
+__all__ = ["MAX_GAPS", "MAX_REASON_CHARS", "Gap", "gaps_by_stream", "gaps_from_json", "ranges_of"]
 
 MAX_GAPS = 10_000
 """Most gaps of one result or one call."""
+MAX_REASON_CHARS = 2_000
+"""Longest reason, and longest name; the audit keeps them for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,13 @@ def gaps_from_json(values: object) -> tuple[Gap, ...]:
     """
     if not isinstance(values, list) or len(values) > MAX_GAPS:
         raise UsageError(f"gaps: must be a list of at most {MAX_GAPS:,}")
+    for one in values:
+        if not isinstance(one, Mapping) or not all(
+            isinstance(one.get(name), str) for name in ("range", "by", "reason")
+        ):
+            raise UsageError("gaps: each must be {range, by, reason, at_us}, the first three texts")
+        if max(len(one[name]) for name in ("range", "by", "reason")) > MAX_REASON_CHARS:
+            raise UsageError(f"gaps: a text is longer than {MAX_REASON_CHARS:,} characters")
     try:
         found = tuple(Gap.from_json(one) for one in values)
     except (KeyError, TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from crossfade.control.auth import page_token
+from crossfade.control.docs_threads import MAX_ASKED, DocsThreads
 from crossfade.control.server import ControlServer
 from crossfade.data_docs import RUN_FILE, page_file, page_of, run_folder, runs
 from tests.rollouts import a_reconciliation
@@ -105,6 +107,8 @@ async def test_the_status_leads_to_the_pages_of_the_last_comparison(served: Serv
         "0/../../secret",
         "-1/counts",
         f"{10**30}/counts",
+        f"{'9' * 5_000}/counts",
+        "%C2%B2/counts",
         "x/counts",
     ],
 )
@@ -125,6 +129,73 @@ def _raw(url: str, path: str) -> tuple[int, bytes]:
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), body
+
+
+UNREADABLE = "x" * 300
+"""A name that stat refuses with an error that ``Path.is_file`` raises, as it does EACCES."""
+
+
+async def test_a_folder_that_can_not_be_read_fails_no_status(
+    tmp_path: Path, running: Running
+) -> None:
+    folder = tmp_path / UNREADABLE
+    assert page_of(folder, AT_US) is None
+    assert page_file(folder, AT_US, "counts") is None
+    async with (
+        running(reconcile={"docs": str(folder)}) as (server, _, _),
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        await server.service.add_reconciliation(a_reconciliation(at_us=AT_US))
+        status = await client.get("/v1/status", headers=AS_OPERATOR)
+        assert (status.status_code, status.json()["reconciliation"]["data_docs"]) == (200, None)
+        page = await client.get(f"/v1/data-docs/{AT_US}/counts", headers=AS_OPERATOR)
+        assert page.status_code == 404
+
+
+@pytest.mark.parametrize("at_us", [None, "soon", 1.5, 10**30, -1])
+def test_what_is_no_moment_has_no_page(docs: Path, at_us: object) -> None:
+    assert page_of(docs, at_us) is None
+
+
+async def test_a_mount_that_hangs_holds_up_nothing_else(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, client, _ = served
+    await server.service.add_reconciliation(a_reconciliation(at_us=AT_US))
+    back = threading.Event()
+
+    def hang(*_: object) -> None:
+        back.wait(60)
+
+    monkeypatch.setattr("crossfade.control.service.page_of", hang)
+    monkeypatch.setattr("crossfade.control.data_docs.page_file", hang)
+    monkeypatch.setattr("crossfade.control.data_docs.runs", hang)
+    server.service.docs = DocsThreads(0.05)
+    try:
+        for _ in range(6):
+            status = await client.get("/v1/status", headers=AS_OPERATOR)
+            assert status.json()["reconciliation"]["data_docs"] is None
+        for path in ("/v1/data-docs", f"/v1/data-docs/{AT_US}/counts"):
+            answer = await client.get(path, headers=AS_OPERATOR)
+            assert (answer.status_code, "reconcile.docs" in answer.json()["error"]) == (503, True)
+        # The threads of the database are free, all of them.
+        async with asyncio.timeout(20):
+            assert (await client.get("/healthz")).status_code == 200
+    finally:
+        back.set()
+
+
+async def test_only_so_many_wait_for_the_folder() -> None:
+    back, threads = threading.Event(), DocsThreads(0.01)
+    try:
+        for _ in range(MAX_ASKED):
+            with pytest.raises(TimeoutError, match="did not answer"):
+                await threads.run(back.wait, 60)
+        with pytest.raises(TimeoutError, match="too many"):
+            await threads.run(int)
+    finally:
+        back.set()
+        threads.close()
 
 
 async def test_without_a_folder_it_says_so(running: Running) -> None:

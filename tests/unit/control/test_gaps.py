@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from crossfade.errors import ControlDenied, UsageError
+from crossfade.core.gaps import gaps_from_json
+from crossfade.errors import ControlDenied, CrossfadeError, UsageError
 from tests.rollouts import a_reconciliation
 from tests.unit.control.conftest import Running, client_of, settings_in
 
@@ -47,7 +48,27 @@ async def test_no_result_rests_on_a_gap_that_the_audit_does_not_have(running: Ru
             ("app/1/critical/3/5-9", "server"),
         ]
         with pytest.raises(UsageError, match="not a range"):
-            await client.reconciliation(a_reconciliation(gaps=[{"range": "x"}]))
+            await client.reconciliation(a_reconciliation(gaps=[gap(range="x")]))
+
+
+async def test_a_gap_is_in_the_audit_before_the_result_that_rests_on_it(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as (server, client, _clock):
+
+        def cut_off(*_: object) -> None:
+            raise CrossfadeError("cut off")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.service.store, "accept_gaps", cut_off)
+            with pytest.raises(CrossfadeError, match="cut off"):
+                await server.service.add_reconciliation(a_reconciliation(gaps=[gap()]))
+        assert await client.reconciliations(5) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(server.service.records, "add_reconciliation", cut_off)
+            with pytest.raises(CrossfadeError, match="cut off"):
+                await server.service.add_reconciliation(a_reconciliation(gaps=[gap()]))
+        assert len(await accepted(client)) == 1
 
 
 @pytest.mark.parametrize(
@@ -57,6 +78,11 @@ async def test_no_result_rests_on_a_gap_that_the_audit_does_not_have(running: Ru
         gap(reason=""),
         gap(range="app/1/critical/3"),
         gap(at_us="soon"),
+        gap(range=5),
+        gap(by=None),
+        gap(reason=["x"]),
+        gap(reason="x" * 2_001),
+        {"range": 5},
         {"by": "Ada"},
     ],
 )
@@ -73,3 +99,9 @@ async def test_only_the_operators_token_accepts(running: Running, tmp_path: Path
             with pytest.raises(ControlDenied):
                 await instance.accept_gaps([gap()])
         assert await accepted(client) == []
+
+
+@pytest.mark.parametrize("wrong", [5, "x", None, [{}]])
+def test_a_gap_is_an_object(wrong: object) -> None:
+    with pytest.raises(UsageError, match="each must be"):
+        gaps_from_json([wrong])
