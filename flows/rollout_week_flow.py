@@ -68,9 +68,9 @@ async def rollout_week(stage: Annotated[int, titled("Stage", ge=0)] = 0) -> Stat
                     result = await compare_stores(
                         "week", measurements=step.evidence.get("measurements")
                     )
-                    await keep_findings(result, "Gate")
                     stored = await store_result(result)
                     rollout = await command("reconciled", stage, attempt, reconciliation=stored)
+                    await keep_findings(result, "Gate")
                     if rollout["phase"] == "reconciling":
                         await pause(step.wait_s)
                 case Action.ASK_APPROVAL:

@@ -32,11 +32,12 @@ async def validate(
             out among the workers of `prefect.runner`.
     """
     result = await compare_stores("validate", full=full, content=content)
-    await keep_findings(result, "Validation")
+    # A breach first: no page and no chart may keep the flags up.
     stored = await store_result(result)
     active = await rollout()
     await report_breach(result, stored, active)
     await end_stale_forms(active)
     kept_going = await keep_going(active)
+    await keep_findings(result, "Validation")
     await chart_findings()
     return validated(result, kept_going)

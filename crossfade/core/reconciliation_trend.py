@@ -14,14 +14,16 @@ def reconciliation_trends(results: Iterable[Mapping[str, Any]]) -> tuple[Trend, 
 
     Args:
         results: of docs/protocol.md section 8, in any order. One whose stores could not be read
-            says nothing: a gap in what differed.
+            says nothing: a gap in what differed. What an older version did not write is a gap as
+            well, and a result without its moment is left out.
     """
-    found = sorted(results, key=lambda one: int(one["at_us"]))
+    dated = (one for one in results if isinstance(one.get("at_us"), int))
+    found = sorted(dated, key=lambda one: int(one["at_us"]))
     return (
         _trend("wrong", "events", found, _wrong, limit=0.0),
         _trend("late or uncovered", "events", found, _undecided),
-        _trend("compared", "events", found, lambda one: float(one["checked_events"])),
-        _trend("time taken", "s", found, lambda one: float(one["duration_ms"]) / 1_000),
+        _trend("compared", "events", found, lambda one: _figure(one, "checked_events")),
+        _trend("time taken", "s", found, _seconds),
     )
 
 
@@ -38,16 +40,28 @@ def _trend(
 
 def _wrong(result: Mapping[str, Any]) -> float | None:
     undecided = _undecided(result)
-    return None if undecided is None else float(result["discrepancy_count"]) - undecided
+    count = _figure(result, "discrepancy_count")
+    return None if undecided is None or count is None else count - undecided
 
 
 def _undecided(result: Mapping[str, Any]) -> float | None:
-    if result.get("errors"):
+    categories = result.get("categories")
+    if result.get("errors") or not isinstance(categories, Mapping):
         return None
     return float(
         sum(
             category.get("kinds", {}).get(kind.value, 0)
-            for category in result["categories"].values()
+            for category in categories.values()
             for kind in UNDECIDED
         )
     )
+
+
+def _seconds(result: Mapping[str, Any]) -> float | None:
+    taken_ms = _figure(result, "duration_ms")
+    return None if taken_ms is None else taken_ms / 1_000
+
+
+def _figure(result: Mapping[str, Any], name: str) -> float | None:
+    value = result.get(name)
+    return float(value) if isinstance(value, int | float) else None

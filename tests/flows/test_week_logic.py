@@ -129,8 +129,8 @@ async def test_the_whole_week(script: Script) -> None:
         "preload",
         "soaked 0/1",
         "compare for week",
-        "findings of the Gate",
         "reconciled 0/1",
+        "findings of the Gate",
         "ask '' after 0",
         "ask 'worse' after 1",
     ]
@@ -156,7 +156,7 @@ async def test_a_refused_command_asks_again(script: Script) -> None:
 async def test_an_inconclusive_gate_waits_before_it_compares_again(script: Script) -> None:
     script.after_reconciled = "reconciling"
     await script.run(step("reconcile"), FINISHED)
-    assert script.done[-2:] == ["reconciled 0/1", "pause 1"]
+    assert script.done[-3:] == ["reconciled 0/1", "findings of the Gate", "pause 1"]
 
 
 async def test_a_run_keeps_its_attempt(script: Script) -> None:

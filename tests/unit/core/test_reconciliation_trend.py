@@ -38,3 +38,12 @@ def test_figures_are_in_the_order_of_time_and_unread_stores_are_a_gap() -> None:
 
 def test_no_result_is_no_figure() -> None:
     assert [one.points for one in reconciliation_trends([])] == [()] * 4
+
+
+def test_what_a_document_lacks_is_a_gap() -> None:
+    bare = {"at_us": 2_000_000}
+    found = reconciliation_trends([bare, {}, {"at_us": None}, result(1, {"missing": 2})])
+    assert [len(one.points) for one in found] == [2] * 4
+    assert [one.points[0][1] for one in found] == [2.0, 0.0, 100.0, 0.5]
+    assert [one.points[1] for one in found] == [(2_000_000, None)] * 4
+    chart(found, "last")
