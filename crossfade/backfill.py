@@ -19,7 +19,7 @@ from crossfade.core.event import Event, Position, Stream
 from crossfade.core.reconciliation import Discrepancy, Kind
 from crossfade.core.reconciliation_plan import Block, JournalStream, Seals, plan_blocks
 from crossfade.core.reconciliation_rows import Row
-from crossfade.errors import JournalUnavailable, StoreRejected, StoreUnavailable
+from crossfade.errors import JournalUnavailable, StoreRejected, StoreUnavailable, UsageError
 from crossfade.ports import Clock, EventStore, IngestResult, StoreReader
 from crossfade.settings import Settings
 
@@ -99,6 +99,7 @@ def backfill(
     Raises:
         StoreError: the table can not be read, or stays unavailable while it is written.
         JournalError: the journal can not be read.
+        UsageError: the journal does not know one of ``streams``.
     """
     run = _Run(settings, dry_run, everything, streams, clock or SystemClock())
     return run.execute(progress, readers, store)
@@ -141,6 +142,7 @@ class _Run:
             cutoff_us = at_us - round(options.grace_s * 1e6)
             outline = comparison.read_outline(cutoff_us, 0)
             _raise_first(comparison.errors)
+            self._check_streams({facts.stream for facts in outline.streams})
             streams = {
                 facts.stream: self._owed(facts)
                 for facts in outline.streams
@@ -167,6 +169,13 @@ class _Run:
             parked=tuple(self._parked),
             parked_count=self._parked_count,
         )
+
+    def _check_streams(self, known: Collection[Stream]) -> None:
+        # A name that was mistyped would compare nothing, and nothing lacks in nothing.
+        unknown = sorted(one for one in self._streams or () if one not in known)
+        if unknown:
+            names = ", ".join("/".join(map(str, one)) for one in unknown)
+            raise UsageError(f"the journal holds no stream {names}")
 
     def _owed(self, facts: JournalStream) -> JournalStream:
         intervals = facts.owed.get("supabase", ())

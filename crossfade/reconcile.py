@@ -92,7 +92,7 @@ def reconcile(
         The result. A store that can not be read is named in ``errors`` (verdict ERROR).
 
     Raises:
-        UsageError: an unknown store or category, or the state file can not be used.
+        UsageError: an unknown store, category or stream, or the state file can not be used.
     """
     _check_names("store", stores, STORES)
     if categories is not None:
@@ -200,6 +200,7 @@ class _Run:
     def _compare(self, comparison: Comparison) -> Reconciliation:
         self._gaps = known_gaps(self._options)
         outline = self._outline(comparison)
+        self._check_ranges(comparison, outline)
         streams = self._chosen(outline)
         enabled = self._wanted == STORES and not comparison.errors and not self._ranges
         with Sealing(self._options, self._at_us, enabled=enabled) as sealing:
@@ -350,6 +351,15 @@ class _Run:
             if one is not None and self._takes(facts.category):
                 found[facts.stream] = one
         return found
+
+    def _check_ranges(self, comparison: Comparison, outline: Outline) -> None:
+        """Refuse a stream that no store knows: one mistyped among others would pass unseen."""
+        known = {facts.stream for facts in outline.streams}
+        known |= {one.stream for found in comparison.extents.values() for one in found}
+        unknown = sorted({one.stream for one in self._ranges} - known)
+        if unknown and not comparison.errors:
+            names = ", ".join("/".join(map(str, one)) for one in unknown)
+            raise UsageError(f"no store knows the stream {names}")
 
     def _asked_of(self, places: Sequence[Beyond]) -> list[Beyond]:
         """The places as far as the run looks at them."""

@@ -69,6 +69,15 @@ def test_one_stream_alone_and_what_is_not_owed(world: World) -> None:
     )
 
 
+@pytest.mark.parametrize("more", [(), ("--stream", "app/1/system/7"), ("--dry-run",)])
+def test_a_stream_that_nobody_knows_is_no_green_check(world: World, more: tuple[str, ...]) -> None:
+    lose(world, world.fill(QUIET, 9)[:3])
+    error = run("--stream", "app/1/sytsem/7", "--stream", "app/2/system/7", *more).exception
+    assert isinstance(error, UsageError)
+    assert "no stream app/1/sytsem/7, app/2/system/7" in str(error)
+    assert len(world.supabase.events[QUIET]) == 6  # nothing was copied either
+
+
 def test_what_can_not_be_done_is_status_2(world: World) -> None:
     world.fill(LOST, 9)
     world.supabase.broken = "digests"

@@ -83,7 +83,11 @@ def test_a_range_is_compared_alone_and_whole(world: World) -> None:
     assert not (world.folder / "seals.db").exists()  # a part seals nothing
     assert run("--range", "app/1/critical/3/10-19").exit_code == 0
     assert run("--range", "app/1/critical/3/21").exit_code == 1
-    assert run("--range", "app/1/critical/9/1-9").exit_code == 2  # nothing was checked
+    assert run("--range", "app/1/critical/3/90-99").exit_code == 2  # nothing was checked
+    for others in ((), ("--range", "app/1/critical/3/10-19")):
+        error = run("--range", "app/1/critical/9/1-9", *others).exception
+        assert isinstance(error, UsageError)
+        assert "no store knows the stream app/1/critical/9" in str(error)
 
 
 def test_phantoms_of_a_range_are_found_in_it_alone(world: World) -> None:
