@@ -117,7 +117,7 @@ class SqliteJournalReader:
         """Rows updated or deleted since a mark ("" for none); retention's deletions left out."""
         with translated(self._path, JournalUnavailable):
             self._ids = self._stream_ids()
-            return changes_of(self._connection, "events", since, self._ids)
+            return changes_of(self._connection, "events", since, self._stream_ids)
 
     def digests(
         self, ranges: Sequence[Range], block: int, *, anew: bool = False

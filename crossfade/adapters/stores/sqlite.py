@@ -53,9 +53,12 @@ def translated(path: Path, error: type[CrossfadeError]) -> Iterator[None]:
 
 
 def changes_of(
-    connection: sqlite3.Connection, table: str, since: str, ids: Mapping[Stream, int]
+    connection: sqlite3.Connection, table: str, since: str, ids: Callable[[], Mapping[Stream, int]]
 ) -> Changes:
-    """What the log of ``table`` tells since the mark ``since`` ("" for none: nothing yet)."""
+    """What the log of ``table`` tells since the mark ``since`` ("" for none: nothing yet).
+
+    ``ids`` reads the streams; called after the log, so that it knows all that the log names.
+    """
     newest = newest_change(connection, table)
     if newest is None:
         return Changes("", None)
@@ -66,7 +69,7 @@ def changes_of(
     pairs = read_changes(connection, int(since), newest)
     if pairs is None:
         return Changes(str(newest), None)
-    streams = {stream_id: stream for stream, stream_id in ids.items()}
+    streams = {stream_id: stream for stream, stream_id in ids().items()}
     touched = {(streams[one], sequence) for one, sequence in pairs if one in streams}
     return Changes(str(newest), tuple(Range(where, at, at) for where, at in sorted(touched)))
 

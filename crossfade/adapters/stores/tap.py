@@ -99,14 +99,15 @@ class TapReader:
         What is recorded anew may repeat or overtake what was compared before.
         """
         with translated(self._path, StoreUnavailable):
-            self._ids = self._stream_ids()
             # The newest delivery is read before the log: what is recorded between is told again.
             (arrival,) = self._connection.execute(
                 "SELECT coalesce(max(arrival), 0) FROM deliveries"
             ).fetchone()
             logged, _, seen = since.partition(":")
-            found = changes_of(self._connection, "deliveries", logged, self._ids)
+            found = changes_of(self._connection, "deliveries", logged, self._stream_ids)
             ranges = list(found.ranges or ())
+            # The streams are read after both: a stream's first delivery may be the newest.
+            self._ids = self._stream_ids()
             if seen:
                 streams = {stream_id: stream for stream, stream_id in self._ids.items()}
                 ranges += [

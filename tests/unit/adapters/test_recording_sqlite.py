@@ -10,6 +10,7 @@ import pytest
 from crossfade.adapters.recording_sqlite import Recording
 from crossfade.adapters.stores.tap import TapReader
 from crossfade.core.event import Event, Stream, content_hash
+from crossfade.core.reconciliation_plan import Range
 from crossfade.errors import JournalTooNew, JournalUnavailable
 
 
@@ -135,3 +136,30 @@ def test_a_later_version_is_refused_and_a_broken_file_said(tmp_path: Path) -> No
     broken.write_bytes(b"no database at all, but long enough to look at" * 100)
     with pytest.raises(JournalUnavailable, match=r"broken.db: file is not a database"):
         Recording(broken, 0.02).__enter__()
+
+
+def test_a_stream_that_begins_while_changes_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tap.db"
+    with Recording(path, 0.02) as recording:
+        recording.record("websocket", [make_event(1)], 100)
+    reader = TapReader(path, "websocket")
+    mark = reader.changes("").mark
+    read = TapReader._stream_ids
+
+    def overtaken(self: TapReader) -> dict[Stream, int]:
+        found = read(self)
+        monkeypatch.setattr(TapReader, "_stream_ids", read)
+        with Recording(path, 0.02) as recording:
+            recording.record("websocket", [make_event(1, partition=5)], 101)
+        return found
+
+    monkeypatch.setattr(TapReader, "_stream_ids", overtaken)
+    told: list[Range] = []
+    for _ in range(2):
+        changes = reader.changes(mark)
+        told += changes.ranges or ()
+        mark = changes.mark
+    assert {(one.stream.partition, one.first, one.last) for one in told} == {(5, 1, 1)}
+    reader.close()
