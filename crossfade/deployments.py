@@ -7,6 +7,7 @@ tasks.deployment``, and ``crossfade plan --deployments`` for whoever prefers Pre
 """
 
 import copy
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ def deployment_document(
     for one in found["deployments"]:
         one["work_pool"] = {**one["work_pool"], "name": pool}
         for schedule in one.get("schedules", ()):
-            schedule["interval"] = intervals[one["name"]]
+            # A deployment that a user added goes on by the schedule that it has.
+            if (interval := intervals.get(one["name"])) is not None:
+                schedule["interval"] = interval
     return found
 
 
@@ -103,7 +106,7 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 
 def _is_week(one: Mapping[str, Any]) -> bool:
-    return str(one.get("name")).startswith(_WEEK)
+    return re.fullmatch(rf"{_WEEK}[0-9]+", str(one.get("name"))) is not None
 
 
 def _week(plan: Plan, stage: int, known: dict[str, Any]) -> dict[str, Any]:

@@ -131,3 +131,16 @@ def test_a_file_that_holds_no_weeks_is_refused(
         file.write_text(content)
     with pytest.raises(UsageError, match=why):
         read(file)
+
+
+def test_a_users_own_deployments_stay_as_they_are() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    pool = document["deployments"][0]["work_pool"]
+    schedule = {"interval": 77.0, "timezone": "Europe/Vienna"}
+    own = {"name": "week-end", "work_pool": pool, "schedules": [schedule], "parameters": {"a": 1}}
+    cron = {"name": "nightly", "work_pool": pool, "schedules": [{"cron": "0 3 * * *"}]}
+    document["deployments"] += [own, cron]
+    settings = Settings()
+    plan = settings.rollout.plan(settings.topics)
+    found = deployment_document(document, plan, "crossfade", intervals_of(settings))
+    assert found["deployments"][-2:] == [own, cron]
