@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["PAGE_PATH", "RUN_FILE", "page_file", "page_of", "run_folder", "runs"]
+__all__ = ["PAGE_PATH", "RUN_FILE", "is_run_folder", "page_file", "page_of", "run_folder", "runs"]
 
 PAGE_PATH = "/data-docs"
 """Where the control server has the page that shows them to a person."""
@@ -21,7 +21,7 @@ RUN_FILE = "run.json"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US = 253_402_300_799_999_999
 """The end of the year 9999, after which there is no date."""
-_FOLDER = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
+_FOLDER = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z")
 _SUITE = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -35,6 +35,11 @@ def run_folder(docs: Path, at_us: int) -> Path:
         raise ValueError(f"{at_us} is no time in microseconds since 1970")
     # Not by fromtimestamp: a float has no room for the microseconds of our century.
     return docs / (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def is_run_folder(name: str) -> bool:
+    """Whether ``run_folder`` gives names such as this."""
+    return _FOLDER.fullmatch(name) is not None
 
 
 def page_of(docs: Path | None, at_us: object) -> str | None:
@@ -86,7 +91,7 @@ def runs(docs: Path, limit: int) -> list[dict[str, Any]]:
 def _documents(docs: Path) -> Iterator[dict[str, Any]]:
     if not docs.is_dir():
         return
-    names = (one.name for one in docs.iterdir() if _FOLDER.fullmatch(one.name))
+    names = (one.name for one in docs.iterdir() if is_run_folder(one.name))
     for name in sorted(names, reverse=True):
         try:
             value = orjson.loads((docs / name / RUN_FILE).read_bytes())

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from crossfade.core.verdict import Verdict
-from crossfade.data_docs import RUN_FILE, run_folder
+from crossfade.data_docs import RUN_FILE, is_run_folder, run_folder
 from expectations.engine import page_of
 
 __all__ = ["RUNS_KEPT", "still", "write_pages"]
@@ -64,7 +64,12 @@ def write_pages(docs: Path, at_us: int, results: dict[str, Any], verdict: Verdic
     index.write_text(_document(title, f"<h1>{title}</h1><ul>{''.join(lines)}</ul>"), "utf-8")
     run = {"at_us": at_us, "verdict": verdict.value, "suites": suites}
     (folder / RUN_FILE).write_bytes(orjson.dumps(run))
-    kept = sorted(one for one in docs.iterdir() if one.is_dir() and one.name.endswith("Z"))
+    # Only what was written here: the folder may hold other things, and lead to other places.
+    kept = sorted(
+        one
+        for one in docs.iterdir()
+        if is_run_folder(one.name) and one.is_dir() and not one.is_symlink()
+    )
     for old in kept[:-RUNS_KEPT]:
         rmtree(old)
     return index

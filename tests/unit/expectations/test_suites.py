@@ -378,10 +378,18 @@ def test_the_suites_own_pages_are_kept_for_the_newest_runs(
 ) -> None:
     docs = importlib.import_module("expectations.docs")
     monkeypatch.setattr(docs, "RUNS_KEPT", 2)
+    others = ["2024Z", "20250101T000000Z", "20250101T000000.000000Z"]
+    kept_elsewhere = tmp_path / "elsewhere"
+    kept_elsewhere.mkdir()
+    tmp_path = tmp_path / "docs"
+    for other in others[:2]:
+        (tmp_path / other).mkdir(parents=True)
+    (tmp_path / others[2]).symlink_to(kept_elsewhere)
     for later in range(3):
         run = replace(result, at_us=result.at_us + later)
         found = expectations.validate(run, suites=["contents"], docs=tmp_path)
-    kept = sorted(one.name for one in tmp_path.iterdir())
+    kept = sorted(one.name for one in tmp_path.iterdir() if one.name not in others)
+    assert len(list(tmp_path.iterdir())) == len(kept) + len(others)
     assert kept == [run_folder(tmp_path, result.at_us + later).name for later in (1, 2)]
     folder = run_folder(tmp_path, result.at_us + 2)
     listed = (folder / "index.html").read_text(encoding="utf-8")
