@@ -128,7 +128,6 @@ class Subscriber:
         self._closed = False
         self._dirty = asyncio.Event()
         self._taken = 0
-        self._saving = asyncio.Lock()
         self._file: PositionFile | None = None
         self._feed: Feed
         self._reports: SubscriberReports | None = None
@@ -377,8 +376,7 @@ class Subscriber:
             return
         self._dirty.clear()
         try:
-            async with self._saving:
-                await self._file.save(self.positions())
+            await self._file.save(self.positions())
         except OSError as error:
             # What is handled is handled; a restart would begin a little earlier.
             _log.error("%s: positions were not saved: %s", self._file.path, error)

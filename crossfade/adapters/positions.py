@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import orjson
@@ -20,11 +21,15 @@ class PositionFile:
     """``{"v": 1, "positions": [[source, epoch, topic, partition, next], …]}`` in one file.
 
     One subscriber per file. The work is done in a thread, so that the event loop never
-    waits for the disk.
+    waits for the disk. A thread goes on when its caller is cancelled; so saves are done one
+    after the other, and none undoes a later one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._asked = 0
+        self._saved = 0
+        self._saving = Lock()
 
     async def load(self) -> dict[Stream, int] | None:
         """The positions; None when there is no file yet.
@@ -36,12 +41,13 @@ class PositionFile:
         return await asyncio.to_thread(self._load)
 
     async def save(self, positions: Mapping[Stream, int]) -> None:
-        """Replace the file; durable when this returns.
+        """Replace the file, unless a later call already has; durable when this returns.
 
         Raises:
             OSError: the disk is full or the folder can not be written; the old file stays.
         """
-        await asyncio.to_thread(self._save, dict(positions))
+        self._asked += 1
+        await asyncio.to_thread(self._save, self._asked, dict(positions))
 
     def _load(self) -> dict[Stream, int] | None:
         try:
@@ -57,7 +63,13 @@ class PositionFile:
                 "away to begin anew"
             ) from error
 
-    def _save(self, positions: Mapping[Stream, int]) -> None:
+    def _save(self, number: int, positions: Mapping[Stream, int]) -> None:
+        with self._saving:
+            if number > self._saved:
+                self._replace(positions)
+                self._saved = number
+
+    def _replace(self, positions: Mapping[Stream, int]) -> None:
         rows = [[*stream, following] for stream, following in sorted(positions.items())]
         content = orjson.dumps({"v": VERSION, "positions": rows})
         temporary = self.path.with_name(self.path.name + ".new")

@@ -1,3 +1,6 @@
+import asyncio
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,45 @@ async def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         await file.save({})
     assert await file.load() == POSITIONS
+
+
+async def test_a_save_whose_caller_was_cancelled_undoes_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscriber that closes while its positions are being saved: it saves once more."""
+    file = PositionFile(tmp_path / "seen.json")
+    began, go, ended = threading.Event(), threading.Event(), threading.Event()
+    real = os.fsync
+
+    def slow_once(number: int) -> None:
+        if not began.is_set():
+            began.set()
+            go.wait(20)
+            real(number)
+            ended.set()
+        else:
+            real(number)
+
+    monkeypatch.setattr("crossfade.adapters.positions.os.fsync", slow_once)
+    first = asyncio.create_task(file.save(dict.fromkeys(POSITIONS, 1)))
+    await asyncio.to_thread(began.wait, 20)
+    first.cancel()
+    second = asyncio.create_task(file.save(POSITIONS))
+    done, _ = await asyncio.wait({second}, timeout=0.2)
+    assert not done
+    go.set()
+    await second
+    assert await asyncio.to_thread(ended.wait, 20)
+    assert first.cancelled()
+    assert await file.load() == POSITIONS
+    assert not (tmp_path / "seen.json.new").exists()
+
+
+def test_a_late_thread_does_not_bring_old_positions_back(tmp_path: Path) -> None:
+    file = PositionFile(tmp_path / "seen.json")
+    file._save(2, POSITIONS)
+    file._save(1, {})
+    assert file._load() == POSITIONS
 
 
 async def test_a_half_written_new_file_is_never_read(tmp_path: Path) -> None:
