@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 from crossfade.adapters.control import ControlClient
 from crossfade.core.incident import BEFORE_US, find_incident, timeline, timeline_page
-from crossfade.core.telemetry_windows import Window
+from crossfade.core.telemetry_totals import Window
 from crossfade.errors import UsageError
 from crossfade.settings import Settings
 

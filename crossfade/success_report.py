@@ -7,7 +7,7 @@ from typing import Any
 from crossfade.adapters.control import ControlClient
 from crossfade.core.event import format_time
 from crossfade.core.success import METRICS, WORDS, Week, recoveries, recovery, usage_rows, weeks
-from crossfade.core.telemetry_windows import Window
+from crossfade.core.telemetry_totals import Window
 from crossfade.core.trend import chart, trends
 
 __all__ = ["collect_report", "report_html"]

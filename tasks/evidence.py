@@ -8,7 +8,7 @@ from prefect.artifacts import acreate_image_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
-from crossfade.core.telemetry_windows import Window
+from crossfade.core.telemetry_totals import Window
 from crossfade.core.trend import Trend, chart, trends
 from tasks.control_plane import Step, control
 from tasks.pages import stage_name, verdict_mark

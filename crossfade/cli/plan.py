@@ -15,7 +15,7 @@ from crossfade.core.evidence import describe
 from crossfade.core.rehearsal import NOT_REHEARSED, StageRehearsal, rehearse
 from crossfade.core.rollout import Plan
 from crossfade.core.rollout.outlook import duration_s, questions, warnings
-from crossfade.core.telemetry_windows import Window
+from crossfade.core.telemetry_totals import Window
 from crossfade.core.verdict import Verdict
 from crossfade.errors import SettingsError, UsageError
 from crossfade.settings import RolloutSettings, Settings

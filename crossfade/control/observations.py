@@ -12,7 +12,8 @@ from crossfade.core.evaluation import (
 from crossfade.core.evidence import Evidence
 from crossfade.core.rollout import Rollout
 from crossfade.core.telemetry import Report
-from crossfade.core.telemetry_windows import Instance, TelemetryWindows, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import Instance, TelemetryWindows
 from crossfade.settings import ControlSettings
 
 __all__ = ["Observations"]

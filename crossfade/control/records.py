@@ -11,7 +11,8 @@ from crossfade.control import schema
 from crossfade.core.canonical import canonical_json
 from crossfade.core.evaluation import StoredReconciliation
 from crossfade.core.telemetry import Report
-from crossfade.core.telemetry_windows import MAX_INSTANCES, Instance, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import MAX_INSTANCES, Instance
 from crossfade.core.verdict import Verdict
 from crossfade.errors import UsageError
 

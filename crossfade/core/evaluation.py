@@ -14,7 +14,8 @@ from crossfade.core.measurements import SINK, Snapshot, sub_windows
 from crossfade.core.rollout.plan import Targets
 from crossfade.core.rollout.state import Rollout
 from crossfade.core.statistics import proportion_lower, proportion_upper
-from crossfade.core.telemetry_windows import TelemetryWindows, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import TelemetryWindows
 from crossfade.core.verdict import Measurement, Verdict
 
 __all__ = ["StoredReconciliation", "evaluate", "snapshot", "window_width_us"]

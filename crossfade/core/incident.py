@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from crossfade.core.event import format_time
-from crossfade.core.telemetry_windows import Window
+from crossfade.core.telemetry_totals import Window
 
 __all__ = ["BEFORE_US", "Entry", "find_incident", "timeline", "timeline_page"]
 

@@ -14,7 +14,8 @@ from crossfade.core.statistics import (
     sustained_above,
 )
 from crossfade.core.telemetry import Histogram, Role, SinkWindow
-from crossfade.core.telemetry_windows import Instance, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import Instance
 from crossfade.core.verdict import Measurement, Verdict
 
 __all__ = [

@@ -12,7 +12,8 @@ from crossfade.core.evaluation import evaluate, snapshot
 from crossfade.core.evidence import GUARDRAILS, describe
 from crossfade.core.measurements import SINK
 from crossfade.core.rollout import Phase, Plan, Rollout
-from crossfade.core.telemetry_windows import TelemetryWindows, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import TelemetryWindows
 from crossfade.core.verdict import Measurement, Verdict, worst
 
 __all__ = ["NOT_REHEARSED", "StageRehearsal", "rehearse"]

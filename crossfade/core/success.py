@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from crossfade.core.telemetry_windows import UsageTotal, Window
+from crossfade.core.telemetry_totals import UsageTotal, Window
 from crossfade.core.verdict import Measurement, Verdict
 
 __all__ = ["METRICS", "WORDS", "Week", "recoveries", "recovery", "usage_rows", "weeks"]

@@ -10,7 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from crossfade.core.statistics import quantile
-from crossfade.core.telemetry_windows import Window
+from crossfade.core.telemetry_totals import Window
 
 __all__ = ["MAX_POINTS", "Trend", "chart", "spark", "trends"]
 

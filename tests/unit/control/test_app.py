@@ -15,7 +15,7 @@ from crossfade.control.auth import approval_code, is_approval_code
 from crossfade.control.monitor import Monitor
 from crossfade.control.server import ControlServer
 from crossfade.core.telemetry import Role
-from crossfade.core.telemetry_windows import Window
+from crossfade.core.telemetry_totals import Window
 from crossfade.errors import (
     ApprovalRefused,
     ControlDenied,

@@ -9,7 +9,8 @@ from crossfade.control import records as module
 from crossfade.control.records import RecordStore
 from crossfade.control.store import RolloutStore
 from crossfade.core.flags import Flags
-from crossfade.core.telemetry_windows import Instance, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import Instance
 from crossfade.errors import UsageError
 from tests.rollouts import SECOND, a_reconciliation, publisher_report
 from tests.unit.control.test_store import Phase, breached, forward, give, started

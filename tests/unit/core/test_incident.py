@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crossfade.core.incident import BEFORE_US, find_incident, timeline, timeline_page
-from crossfade.core.telemetry_windows import SinkTotal, Window
+from crossfade.core.telemetry_totals import SinkTotal, Window
 
 OPENED = 10 * BEFORE_US
 

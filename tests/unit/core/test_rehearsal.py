@@ -8,7 +8,8 @@ import pytest
 from crossfade.core.rehearsal import NOT_REHEARSED, rehearse
 from crossfade.core.rollout import Plan
 from crossfade.core.telemetry import Role
-from crossfade.core.telemetry_windows import TelemetryWindows, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import TelemetryWindows
 from crossfade.core.verdict import Verdict
 from tests.rollouts import SECOND, a_plan, publisher_report, reader_report
 

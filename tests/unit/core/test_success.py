@@ -4,7 +4,7 @@ from typing import Any
 
 from crossfade.core.evidence import Evidence
 from crossfade.core.success import recoveries, usage_rows, weeks
-from crossfade.core.telemetry_windows import UsageTotal, Window
+from crossfade.core.telemetry_totals import UsageTotal, Window
 from crossfade.core.verdict import Measurement, Verdict
 
 ROLLOUT: dict[str, Any] = {

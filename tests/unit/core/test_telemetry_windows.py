@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.core.telemetry import Role
-from crossfade.core.telemetry_windows import MAX_INSTANCES, MAX_UNSAVED, TelemetryWindows, Window
+from crossfade.core.telemetry_totals import Window
+from crossfade.core.telemetry_windows import MAX_INSTANCES, MAX_UNSAVED, TelemetryWindows
 from tests.rollouts import SECOND, hub_report, publisher_report, reader_report
 
 LIVE_US = 5 * SECOND

@@ -6,7 +6,7 @@ import pytest
 
 from crossfade.core.statistics import observe
 from crossfade.core.telemetry import Histogram
-from crossfade.core.telemetry_windows import SinkTotal, TransportTotal, Window
+from crossfade.core.telemetry_totals import SinkTotal, TransportTotal, Window
 from crossfade.core.trend import MAX_POINTS, Trend, chart, spark, trends
 
 TARGETS = {"p95_ms": 500.0, "error_rate": 0.05}
