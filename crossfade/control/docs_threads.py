@@ -7,9 +7,16 @@ threads that change flags and store commands.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import structlog
+
+from crossfade.data_docs import page_of
+
 __all__ = ["MAX_ASKED", "WAIT_S", "DocsThreads"]
+
+_log = structlog.get_logger("crossfade.control")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,6 +53,14 @@ class DocsThreads:
         if not done:
             raise TimeoutError(f"the folder of the pages did not answer within {self._wait_s:g} s")
         return asked.result()
+
+    async def address_of(self, docs: Path | None, at_us: object) -> str | None:
+        """Where a run's pages are shown; None where none are kept, or their folder hangs."""
+        try:
+            return await self.run(page_of, docs, at_us)
+        except TimeoutError as error:
+            _log.warning("reconcile.docs does not answer", error=str(error))
+            return None
 
     def close(self) -> None:
         """Take no more calls; one that hangs is not waited for."""

@@ -34,7 +34,6 @@ from crossfade.core.rollout import (
 from crossfade.core.rollout import commands as c
 from crossfade.core.statistics import proportion_lower
 from crossfade.core.telemetry import Report
-from crossfade.data_docs import page_of
 from crossfade.errors import Refused, UsageError, VersionConflict
 from crossfade.ports import Clock
 from crossfade.settings import RolloutSettings, Settings
@@ -349,8 +348,9 @@ class ControlService:
         incident = None
         if state is not None and state.incident_id is not None:
             incident = await self.db(self.store.incident, state.incident_id)
+        folder = self.settings.reconcile.docs
         last = [
-            {**one, "data_docs": await self._docs_of(one)}
+            {**one, "data_docs": await self.docs.address_of(folder, one.get("at_us"))}
             for one in await self.db(self.records.reconciliations, 1)
         ]
         return status_document(
@@ -362,13 +362,6 @@ class ControlService:
             incident=incident,
             now_us=now_us,
         )
-
-    async def _docs_of(self, result: Mapping[str, Any]) -> str | None:
-        try:
-            return await self.docs.run(page_of, self.settings.reconcile.docs, result.get("at_us"))
-        except TimeoutError as error:
-            _log.warning("reconcile.docs does not answer", error=str(error))
-            return None
 
     def _evaluate(self, state: Rollout, now_us: int) -> Evidence:
         return self.observations.evidence(state, self.flags.version, now_us)

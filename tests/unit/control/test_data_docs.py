@@ -167,7 +167,7 @@ async def test_a_mount_that_hangs_holds_up_nothing_else(
     def hang(*_: object) -> None:
         back.wait(60)
 
-    monkeypatch.setattr("crossfade.control.service.page_of", hang)
+    monkeypatch.setattr("crossfade.control.docs_threads.page_of", hang)
     monkeypatch.setattr("crossfade.control.data_docs.page_file", hang)
     monkeypatch.setattr("crossfade.control.data_docs.runs", hang)
     server.service.docs = DocsThreads(0.05)
