@@ -80,7 +80,7 @@ class Bench:
         path.write_text("\n".join(["[websocket]", *lines, ""]))
         with (self.folder / "hub.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "crossfade.local.hub", "--settings", str(path),
+                sys.executable, "-m", "crossfade.local.hub_process", "--settings", str(path),
                 stderr=log, cwd=ROOT,
             )  # fmt: skip
         try:

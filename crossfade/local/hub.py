@@ -1,17 +1,12 @@
 """The reference legacy hub: a WebSocket server with a bounded history (docs/protocol.md).
 
 An application keeps its own server; this one serves the embedded stack, the tests, and as
-the statement of what a legacy side must do. ``python -m crossfade.local.hub --settings FILE``.
+the statement of what a legacy side must do. ``local.hub_process`` runs it.
 """
 
-import argparse
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import sys
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -22,7 +17,6 @@ from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 from crossfade.adapters.clock import SystemClock
-from crossfade.adapters.control import ControlClient
 from crossfade.core.event import Stream
 from crossfade.core.frames import (
     decode_frame,
@@ -32,7 +26,7 @@ from crossfade.core.frames import (
     events_frame,
     pack,
 )
-from crossfade.errors import InvalidEvent, PortTaken, StoreUnavailable, UsageError
+from crossfade.errors import InvalidEvent, PortTaken, StoreUnavailable
 from crossfade.local.hub_access import Access, Refusal
 from crossfade.local.hub_client import Client
 from crossfade.local.hub_frames import (
@@ -44,11 +38,10 @@ from crossfade.local.hub_frames import (
 )
 from crossfade.local.hub_history import History
 from crossfade.local.hub_publisher import PublisherLink
-from crossfade.local.hub_reports import hub_name, keep_reporting
 from crossfade.ports import Clock
-from crossfade.settings import Settings, WebSocketSettings, load_settings
+from crossfade.settings import WebSocketSettings
 
-__all__ = ["Hub", "address_of", "main"]
+__all__ = ["Hub", "address_of"]
 
 _log = logging.getLogger("crossfade.hub")
 
@@ -363,41 +356,3 @@ class Hub:
 def address_of(host: str, port: int) -> str:
     """Where clients connect that is bound to ``host``, an address of IPv4 or IPv6."""
     return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
-
-
-async def _run(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with (
-        Hub(settings.websocket) as hub,
-        ControlClient(settings.control, "instance") as control,
-    ):
-        telling = asyncio.create_task(
-            keep_reporting(control, hub_name(hub.url), hub.figures), name="hub-telemetry"
-        )
-        await stop.wait()
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; exit status 2 when the settings or the port do not allow it to start."""
-    parser = argparse.ArgumentParser(prog="python -m crossfade.local.hub", description=__doc__)
-    parser.add_argument("--settings", type=Path, required=True, help="a crossfade.toml")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each report, otherwise
-    try:
-        asyncio.run(_run(load_settings(options.settings, os.environ)))
-    except UsageError as error:
-        sys.stderr.write(f"hub: {error}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

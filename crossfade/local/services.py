@@ -138,7 +138,7 @@ class Services:
         async def healthy() -> bool:
             return await _shakes_hands(url)
 
-        return self._python("hub", "crossfade.local.hub", healthy, url)
+        return self._python("hub", "crossfade.local.hub_process", healthy, url)
 
     def _control_spec(self) -> ServiceSpec:
         url = self._settings.control.url

@@ -235,7 +235,9 @@ class FlowWorld:
             folder / "control.log",
         )
         self.hub = Service(
-            (sys.executable, "-m", "crossfade.local.hub", *options), os.environ, folder / "hub.log"
+            (sys.executable, "-m", "crossfade.local.hub_process", *options),
+            os.environ,
+            folder / "hub.log",
         )
         self.cast = Cast(self.settings)
         self._stores: Stores | None = None

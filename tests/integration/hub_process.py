@@ -41,7 +41,13 @@ class HubProcess:
         with self._log.open("ab") as log:
             self.process = await asyncio.to_thread(
                 subprocess.Popen,
-                [sys.executable, "-m", "crossfade.local.hub", "--settings", str(self._settings)],
+                [
+                    sys.executable,
+                    "-m",
+                    "crossfade.local.hub_process",
+                    "--settings",
+                    str(self._settings),
+                ],
                 stderr=log,
             )
         async with asyncio.timeout(20):

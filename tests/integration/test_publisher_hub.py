@@ -280,7 +280,7 @@ async def test_the_hubs_command_tells_what_is_wrong(tmp_path: Path, taken: bool)
     async with HubProcess(tmp_path) as hub:
         path = tmp_path / ("hub.toml" if taken else "nowhere.toml")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "crossfade.local.hub", "--settings", str(path)),
+            *(sys.executable, "-m", "crossfade.local.hub_process", "--settings", str(path)),
             stderr=subprocess.PIPE,
         )
         _, text = await process.communicate()
