@@ -62,7 +62,8 @@ class ApprovalForm(RunInput):
         title="Approver's code",
         max_length=100,
         description="If the plan separates approvers from operators: what `crossfade approve "
-        "--code` prints to who has the approver's token. It is good for this evidence only",
+        "--code` prints to who has the approver's token. It is good for this evidence, name and "
+        "number of tickets only",
     )
     extend_hours: float = Field(
         24.0,

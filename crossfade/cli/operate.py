@@ -16,7 +16,7 @@ from crossfade.cli import finish, history, report
 from crossfade.cli.calls import actor_of, call, console, current_rollout, name_of, print_json, say
 from crossfade.cli.options import AsOption, JsonOption, SettingsOption, StateOption, settings_for
 from crossfade.cli.status_view import measurements_table, status_view
-from crossfade.control.auth import approval_code
+from crossfade.control.auth import Approval, approval_code
 from crossfade.core.rollout.commands import DECISIONS
 from crossfade.errors import ControlDenied, ControlUnavailable, CrossfadeError, Refused, UsageError
 from crossfade.settings import Settings
@@ -105,7 +105,8 @@ def approve(
 
     The server evaluates anew and refuses when the evidence got worse meanwhile. --code proves in
     Prefect's form that the approver decides, where the plan separates the roles: it is made
-    from the approver's token (control.approver_token) and good for this evidence only.
+    from the approver's token (control.approver_token), and good for this evidence with this
+    name (--as) and number of tickets only: fill in the same.
 
     Example: crossfade approve --comment "quiet week" --tickets 2
     """
@@ -117,9 +118,15 @@ def approve(
             f"evidence {document['hash'][:12]} waits for approval, not {evidence}; look again"
         )
     if code:
-        address = (waiting["id"], waiting["stage"], waiting["attempt"], document["hash"])
-        made = approval_code(found.control, *address)
-        say(as_json, {"code": made, "evidence_hash": document["hash"]}, made)
+        place = (waiting["id"], waiting["stage"], waiting["attempt"], document["hash"])
+        approval = Approval(*place, name_of(by), tickets)
+        made = approval_code(found.control, approval)
+        if not as_json:
+            fill = f"for the form with: who decides {approval.approver} · tickets {tickets}"
+            typer.echo(fill, err=True)
+        bound = ("evidence_hash", "approver", "tickets")
+        document = {"code": made, **{name: getattr(approval, name) for name in bound}}
+        say(as_json, document, made)
         return
     if not yes:
         console().print(measurements_table(document, f"{stage}, evidence {document['hash'][:12]}"))

@@ -14,7 +14,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from crossfade.adapters.control import MAX_WAIT_S
-from crossfade.control.auth import Access, Denied, authorise, check_verb, is_approval_code
+from crossfade.control.auth import (
+    Access,
+    Approval,
+    Denied,
+    authorise,
+    check_verb,
+    is_approval_code,
+)
 from crossfade.control.breakers import set_breaker
 from crossfade.control.dashboard import (
     PAGES,
@@ -243,8 +250,9 @@ async def _command(service: ControlService, request: Request) -> Response:
     proved = False
     if rollout is not None and body.get("verb") == "approve":
         # It proves who decides and is no part of the command, or of the audit.
-        names = [str(body.get(name)) for name in ("stage", "attempt", "evidence_hash")]
-        proved = is_approval_code(str(body.pop("code", "")), control, rollout.id, *names)
+        code = str(body.pop("code", ""))
+        approval = Approval.of(rollout.id, body)
+        proved = is_approval_code(code, control, approval)
     check_verb(control, who, body.get("verb"), differs, proved=proved)
     return _json((await service.command(body, "approver" if proved else who)).to_json())
 

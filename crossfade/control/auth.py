@@ -4,14 +4,16 @@ A link's token is made without asking the server: the time at which it ends, and
 whose key comes from the operator's token. So it needs no table, ends by itself, and ends
 for all when the operator's token is changed. Whoever holds it may look and do nothing.
 
-An approval's code is made likewise from the approver's token, for one evidence: what a person
-types into Prefect's form, which Prefect keeps where everybody with its login may read it.
+An approval's code is made likewise from the approver's token, for one answer on one evidence:
+what a person types into Prefect's form, which Prefect keeps where everybody with its login may
+read it.
 """
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from crossfade.core.rollout.commands import DECISIONS
 from crossfade.errors import UsageError
@@ -20,6 +22,7 @@ from crossfade.settings import ControlSettings
 __all__ = [
     "MAX_LINK_S",
     "Access",
+    "Approval",
     "Denied",
     "approval_code",
     "authorise",
@@ -122,14 +125,33 @@ def check_verb(
         raise Denied(
             403,
             "by its plan somebody else approves: this needs the approver's token, or the code "
-            "that `crossfade approve --code` prints with it for this evidence",
+            "that `crossfade approve --code` prints with it for this evidence, name and number "
+            "of tickets",
         )
 
 
-def approval_code(
-    control: ControlSettings, rollout: str, stage: int, attempt: int, evidence_hash: str
-) -> str:
-    """What proves that the approver approves this evidence, and nothing else ever.
+class Approval(NamedTuple):
+    """What an ``approval_code`` says: this evidence passes, by this name, with these tickets."""
+
+    rollout: str
+    stage: int
+    attempt: int
+    evidence_hash: str
+    approver: str
+    tickets: int = 0
+
+    @classmethod
+    def of(cls, rollout: str, command: Mapping[str, Any]) -> "Approval":
+        """What a command *approve* asks for, of whatever types its fields came."""
+        fields = (command.get(name, default) for name, default in _GIVEN.items())
+        return cls(rollout, *fields)
+
+
+_GIVEN = {"stage": None, "attempt": None, "evidence_hash": None, "approver": None, "tickets": 0}
+
+
+def approval_code(control: ControlSettings, approval: Approval) -> str:
+    """What proves that the approver gives this approval, and nothing else ever.
 
     Raises:
         UsageError: there is no approver's token.
@@ -138,15 +160,17 @@ def approval_code(
     if not secret:
         raise UsageError("control.approver_token: a code is made with it")
     key = hmac.digest(secret.encode(), _APPROVAL, hashlib.sha256)
-    text = f"{rollout}/{stage}/{attempt}/{evidence_hash}"
+    # The name comes last: it alone may hold anything.
+    *rest, approver, tickets = approval
+    text = "/".join(str(part) for part in (*rest, tickets, approver))
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:_CODE_DIGITS]
 
 
-def is_approval_code(given: str, control: ControlSettings, *evidence: Any) -> bool:
-    """Whether it is the ``approval_code`` of this evidence; without an approver nothing is."""
+def is_approval_code(given: str, control: ControlSettings, approval: Approval) -> bool:
+    """Whether it is the code of this approval; without an approver's token nothing is."""
     if not control.approver_token.get_secret_value():
         return False
-    return _equal(given.strip(), approval_code(control, *evidence))
+    return _equal(given.strip(), approval_code(control, approval))
 
 
 def page_token(control: ControlSettings, lifetime_s: float, now_s: float) -> str:

@@ -90,7 +90,20 @@ class Person:
         return self.world.settings.prefect.auth.get_secret_value()
 
     def waits(self) -> None:
-        eventually(lambda: self.rollout()["phase"] == "awaiting_approval", WAIT_S)
+        self.sees(lambda rollout: rollout["phase"] == "awaiting_approval")
+
+    def sees(self, holds: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the control server's rollout is so; a failure shows who knew what."""
+        eventually(lambda: holds(self.rollout()), WAIT_S, self.explain)
+
+    def explain(self) -> str:
+        """The rollout, the page, the runs and the services' last lines."""
+        world = self.world
+        weeks = [(run["name"], run["state_name"], run["state"]) for run in self.runs(WEEKS[0])]
+        services = (world.worker, world.control, world.prefect)
+        logs = [f"{one.log.name}:\n{one.log.read_text()[-4_000:]}" for one in services]
+        page = self.page.locator("body").inner_text()[-3_000:]
+        return "\n\n".join([str(self.rollout()), page, *map(str, weeks), *logs])
 
 
 @pytest.fixture
@@ -134,7 +147,7 @@ def test_a_person_logs_in_reads_the_evidence_and_approves_one_stage(person: Pers
     form.get_by_label("Comment").fill("a quiet week")
     form.get_by_label("Support tickets").fill("2")
     form.get_by_role("button", name="Resume").click()
-    eventually(lambda: person.rollout()["stage"] == 1, WAIT_S)
+    person.sees(lambda rollout: rollout["stage"] == 1)
     passed = person.rollout()
     assert (passed["phase"], len(passed["approvals"])) == ("ready", 1)
     approval = passed["approvals"][0]
@@ -175,7 +188,7 @@ def test_a_person_takes_back_by_the_rollbacks_form(person: Person) -> None:
     page.get_by_role("menuitem", name="Custom run").click()
     page.get_by_label("Reason").fill("complaints at the desk")
     page.get_by_role("button", name="Submit").click()
-    eventually(lambda: person.rollout()["phase"] == "rolled_back", WAIT_S)
+    person.sees(lambda rollout: rollout["phase"] == "rolled_back")
     taken = person.rollout()
     assert taken["reason"] == "complaints at the desk"
     assert all(share == 0 for share in taken["percentages"]["served"].values())

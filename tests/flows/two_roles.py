@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from crossfade.control.auth import approval_code
+from crossfade.control.auth import Approval, approval_code
 from crossfade.local.prefect import WEEKS
 from crossfade.local.prefect_api import PrefectApi
 from tests.flows.test_weeks import WAIT_S, form_of, reach
@@ -39,14 +39,15 @@ async def test_a_form_approves_with_the_approver_s_code_only(
         form = await form_of(api, run_id)
         assert "code" in form.fields
         waiting = await reach(control, "awaiting_approval")
-        answer = {"decision": "approve", "approver": "Ada"}
-        for number, wrong in enumerate(({}, {"code": "0" * 20})):
+        answer = {"decision": "approve", "approver": "Ada", "tickets": 1}
+        settings = separate.settings.control.model_copy(update={"approver_token": SecretStr(TOKEN)})
+        place = (waiting["id"], 0, 1, waiting["evidence_hash"])
+        code, other = (approval_code(settings, Approval(*place, "Ada", n)) for n in (1, 2))
+        for number, wrong in enumerate(({}, {"code": "0" * 20}, {"code": other})):
             await api.answer(run_id, {**answer, **wrong})
             form = await form_of(api, run_id, after=form.expires)
             assert "this needs the approver's token, or the code" in form.description, number
             assert (await reach(control, "awaiting_approval"))["approvals"] == []
-        settings = separate.settings.control.model_copy(update={"approver_token": SecretStr(TOKEN)})
-        code = approval_code(settings, waiting["id"], 0, 1, waiting["evidence_hash"])
         await api.answer(run_id, {**answer, "code": code})
         run = await api.wait(run_id, WAIT_S)
         assert run["state"]["message"] == "week-1 was approved"

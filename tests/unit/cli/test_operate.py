@@ -182,10 +182,12 @@ def test_an_approval_names_what_was_looked_at(
     with pytest.raises(UsageError, match="approver_token"):
         raise refusal(stack("approve", "--code"))
     monkeypatch.setenv("CROSSFADE_CONTROL__APPROVER_TOKEN", "approver-token")
-    code = stack("approve", "--code").output.strip()
+    told = stack("approve", "--code", "--as", "ada", "--tickets", "2")
+    assert "who decides ada · tickets 2" in told.stderr
+    code = told.stdout.strip()
     assert len(code) == 20
-    told = orjson.loads(stack("approve", "--code", "--json").output)
-    assert told == {"code": code, "evidence_hash": digest}
+    document = stack.json("approve", "--code", "--as", "ada", "--tickets", "2")
+    assert document == {"code": code, "evidence_hash": digest, "approver": "ada", "tickets": 2}
     monkeypatch.delenv("CROSSFADE_CONTROL__APPROVER_TOKEN")
     assert "approved" in stack("approve", "--yes", "--evidence", digest[:8]).output
 

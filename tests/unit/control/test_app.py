@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from crossfade.adapters.flag_follower import FlagFollower
 from crossfade.control.app import MAX_BODY_BYTES
-from crossfade.control.auth import approval_code, is_approval_code
+from crossfade.control.auth import Approval, approval_code, is_approval_code
 from crossfade.control.monitor import Monitor
 from crossfade.control.server import ControlServer
 from crossfade.core.telemetry import Role
@@ -566,25 +566,30 @@ async def test_a_code_proves_the_approver_for_one_evidence_and_stays_out_of_the_
             "actor": FLOW, "stage": 0, "attempt": 1, "approver": "ada",
             "evidence_hash": waiting["evidence_hash"],
         }  # fmt: skip
-        right = (waiting["id"], 0, 1, waiting["evidence_hash"])
+        answer["tickets"] = 2
+        right = Approval(waiting["id"], 0, 1, waiting["evidence_hash"], "ada", 2)
         foreign = control.model_copy(update={"approver_token": SecretStr("operator-secret")})
         for wrong in (
             "",
             "0" * 20,
-            approval_code(control, waiting["id"], 0, 2, waiting["evidence_hash"]),
-            approval_code(control, waiting["id"], 0, 1, "another"),
-            approval_code(control, "another", 0, 1, waiting["evidence_hash"]),
-            approval_code(foreign, *right),
+            approval_code(control, right._replace(attempt=2)),
+            approval_code(control, right._replace(stage=1)),
+            approval_code(control, right._replace(evidence_hash="another")),
+            approval_code(control, right._replace(rollout="another")),
+            approval_code(control, right._replace(approver="eve")),
+            approval_code(control, right._replace(tickets=0)),
+            approval_code(foreign, right),
         ):
             with pytest.raises(ControlDenied, match="or the code that"):
                 await client.command("approve", **answer, code=wrong)
-        code = approval_code(control, *right)
+        code = approval_code(control, right)
         # It opens nothing else: not even the same approval under another verb.
         with pytest.raises(UsageError, match="unknown field code"):
             await client.command("hold", actor=FLOW, stage=0, attempt=1, reason="x", code=code)
         # By name the operator still may not.
+        bob = approval_code(control, right._replace(approver="bob"))
         with pytest.raises(ApprovalRefused, match="bob started"):
-            await client.command("approve", **{**answer, "approver": "bob"}, code=code)
+            await client.command("approve", **{**answer, "approver": "bob"}, code=bob)
         assert (await client.command("approve", **answer, code=f" {code} "))["stage"] == 1
         audit = await client.audit()
         assert next(row for row in audit if row["verb"] == "approve")["command"]["role"] == (
@@ -596,9 +601,10 @@ async def test_a_code_proves_the_approver_for_one_evidence_and_stays_out_of_the_
 async def test_without_an_approver_s_token_no_code_is_right(running: Running) -> None:
     async with running() as (server, _client, _clock):
         control = server.service.settings.control
-        assert not is_approval_code("", control, "x", 0, 1, "h")
+        approval = Approval("x", 0, 1, "h", "ada")
+        assert not is_approval_code("", control, approval)
         with pytest.raises(UsageError, match="approver_token"):
-            approval_code(control, "x", 0, 1, "h")
+            approval_code(control, approval)
 
 
 async def test_i8_of_many_approvals_at_once_one_moves_one_stage(running: Running) -> None:
