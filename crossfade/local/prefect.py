@@ -108,8 +108,9 @@ def server(
 ) -> Launch:
     """Prefect's server on SQLite in ``home``, which must exist, on the loopback's ``port``.
 
-    It asks whoever calls it, its page included, for ``section.auth``; only its health is told
-    to everybody.
+    What its page asks for while SQLite is busy is tried again (``tasks.server``). It asks
+    whoever calls it, its page included, for ``section.auth``; only its health is told to
+    everybody.
 
     Nothing is sent to anybody (no analytics) and only warnings are logged. The block types of
     Prefect's own integrations are not registered (it saves 2 s): a block that is saved from
@@ -122,8 +123,8 @@ def server(
     url = f"http://{_HOST}:{port}/api"
     auth = section.auth.get_secret_value()
     command = (
-        *(sys.executable, "-m", "prefect", "server", "start"),
-        *("--host", _HOST, "--port", str(port), "--log-level", "warning"),
+        *(sys.executable, "-m", "tasks.server"),
+        *("--host", _HOST, "--port", str(port)),
     )
     environment = {
         **_environment(home, url, auth, inherited),

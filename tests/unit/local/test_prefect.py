@@ -28,8 +28,10 @@ LOCKED = NOWHERE.model_copy(update={"auth": SecretStr('cross"fade:p:w')})
 
 def test_server(tmp_path: Path) -> None:
     command, environment = prefect.server(tmp_path, 4201, NOWHERE, inherited=INHERITED)
-    assert command[:5] == (sys.executable, "-m", "prefect", "server", "start")
-    assert command[5:9] == ("--host", "127.0.0.1", "--port", "4201")
+    assert command == (
+        *(sys.executable, "-m", "tasks.server"),
+        *("--host", "127.0.0.1", "--port", "4201"),
+    )
     assert environment["PATH"] == "/bin"
     assert environment["PREFECT_HOME"] == str(tmp_path)
     assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
