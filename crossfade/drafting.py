@@ -70,6 +70,7 @@ class Drafter:
         type_ = check_text("type", type_)
         key = check_text("key", key, empty=True)
         now_us = self._now_us()
+        minted = id is None
         event_id = uuid7(now_us, self._fresh()) if id is None else check_text("id", id)
         time_us = now_us if time is None else _time_us(time)
         text = canonical_json(data)
@@ -82,7 +83,7 @@ class Drafter:
         category, topic, rule = self._classifier.classify(type_, data)
         self.rules[rule] += 1
         partition = partition_of(topic, key, self._partitions)
-        return Draft(event_id, type_, time_us, key, category, topic, partition, text)
+        return Draft(event_id, type_, time_us, key, category, topic, partition, text, minted)
 
     def _fresh(self) -> bytes:
         start = self._used
@@ -97,16 +98,16 @@ class Drafter:
         Raises:
             InvalidEvent: also for a field that is missing or unknown.
         """
-        if not isinstance(fields, Mapping):
+        if type(fields) is not dict and not isinstance(fields, Mapping):
             raise InvalidEvent(f"must be an object, not {type(fields).__name__}")
         for name in ("type", "data"):
             if name not in fields:
                 raise InvalidEvent(f"{name}: is missing")
-        for name in fields:
-            if name not in _FIELDS:
-                raise InvalidEvent(
-                    f"{str(name)[:100]}: unknown field; there are {', '.join(sorted(_FIELDS))}"
-                )
+        if not fields.keys() <= _FIELDS:
+            name = next(name for name in fields if name not in _FIELDS)
+            raise InvalidEvent(
+                f"{str(name)[:100]}: unknown field; there are {', '.join(sorted(_FIELDS))}"
+            )
         key = fields.get("key")
         return self.draft(
             fields["type"],

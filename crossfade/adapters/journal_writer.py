@@ -282,19 +282,22 @@ class _Group:
 
     def place(self, requests: Sequence[Sequence[Draft]], routing: Routing, now_us: int) -> None:
         """Give every new event its position and hash; find those that are already there."""
-        known = self._existing([draft.id for drafts in requests for draft in drafts])
-        for drafts in requests:
+        given = [[draft for draft in drafts if not draft.minted] for drafts in requests]
+        known = self._existing([draft.id for drafts in given for draft in drafts])
+        for drafts, may_repeat in zip(requests, given, strict=True):
             try:
                 # A fault in one draft refuses its whole request, before it takes a sequence.
-                self._check_repeats(drafts, known)
+                self._check_repeats(may_repeat, known)
             except InvalidEvent as error:
                 self._answers.append(error)
                 continue
             events = []
             for draft in drafts:
-                event = known.get(draft.id)
+                event = None if draft.minted else known.get(draft.id)
                 if event is None:
-                    event = known[draft.id] = self._place_one(draft, routing, now_us)
+                    event = self._place_one(draft, routing, now_us)
+                    if not draft.minted:
+                        known[draft.id] = event
                 events.append(event)
             self._answers.append(events)
 

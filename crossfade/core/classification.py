@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from crossfade.core.flags import DEFAULT_CATEGORIES
@@ -19,6 +20,8 @@ __all__ = ["DEFAULT_RULE", "HEURISTIC_RULES", "Classification", "Classifier", "R
 DEFAULT_RULE = "default"
 """The rule's name when nothing matched."""
 
+_TYPES = 4_096
+"""Types whose rules are remembered: far more than a stream has, and a bound all the same."""
 _ABSENT = object()
 
 
@@ -155,13 +158,13 @@ class Classifier:
         chain = list(rules)
         if heuristics:
             chain += [rule for rule in HEURISTIC_RULES if rule.category in known]
-        self._matchers: list[tuple[_Match, Classification]] = []
+        self._rules: list[tuple[_TypeMatch, _Match | None, Classification]] = []
         for rule in chain:
             answer = Classification(rule.category, rule.topic or rule.category, rule.name)
             if rule.category not in known:
                 faults.append(f"rule {rule.name}: category {rule.category} is not in categories")
             try:
-                self._matchers.append((_compile(rule), answer))
+                self._rules.append((*_compile(rule), answer))
             except (re.error, ValueError) as error:
                 faults.append(f"rule {rule.name}: {error}")
         if default not in known:
@@ -169,42 +172,65 @@ class Classifier:
         if faults:
             raise SettingsError([f"classification: {fault}" for fault in faults])
         self._default = Classification(default, default, DEFAULT_RULE)
+        self._of_type = lru_cache(_TYPES)(self._look_at_type)
 
     def classify(self, type_: str, data: Any) -> Classification:
         """Category and topic of an event from its type and its content (a JSON value)."""
-        for matches, answer in self._matchers:
-            if matches(type_, data):
-                return answer
-        return self._default
+        open_, answer = self._of_type(type_)
+        for matches, if_so in open_:
+            if matches(data):
+                return if_so
+        return answer
+
+    def _look_at_type(
+        self, type_: str
+    ) -> "tuple[list[tuple[_Match, Classification]], Classification]":
+        """What a type leaves open: the rules that look into the content, and the answer if none
+        of them matches.
+        """
+        open_: list[tuple[_Match, Classification]] = []
+        for type_matches, matches, answer in self._rules:
+            if type_matches(type_):
+                if matches is None:
+                    return open_, answer
+                open_.append((matches, answer))
+        return open_, self._default
 
 
-_Match = Callable[[str, Any], bool]
+_TypeMatch = Callable[[str], bool]
+_Match = Callable[[Any], bool]
 
 
-def _compile(rule: Rule) -> _Match:
+def _compile(rule: Rule) -> tuple[_TypeMatch, _Match | None]:
+    """What a rule asks of the type, and what of the content, if it does."""
     if rule.type is None and rule.field is None and rule.equals is None and rule.pattern is None:
         raise ValueError("sets no condition; write type, field, equals or pattern")
     type_match = None if rule.type is None else re.compile(translate(rule.type)).match
     search = None if rule.pattern is None else re.compile(rule.pattern).search
-    path = None if rule.field is None else rule.field.split(".")
     equals = rule.equals
 
-    def matches(type_: str, data: Any) -> bool:
-        if type_match is not None and type_match(type_) is None:
-            return False
-        value: Any = type_ if path is None else _dig(data, path)
-        if value is _ABSENT:
-            return False
+    def holds(value: Any) -> bool:
         if equals is not None and not _same(value, equals):
             return False
         return search is None or search(_text(value)) is not None
 
-    return matches
+    def fits(type_: str) -> bool:
+        return type_match is None or type_match(type_) is not None
+
+    if rule.field is None:
+        return (lambda type_: fits(type_) and holds(type_)), None
+    path = rule.field.split(".")
+
+    def matches(data: Any) -> bool:
+        value = _dig(data, path)
+        return value is not _ABSENT and holds(value)
+
+    return fits, matches
 
 
 def _dig(value: Any, path: list[str]) -> Any:
     for name in path:
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             value = value.get(name, _ABSENT)
         elif isinstance(value, list | tuple) and name.isdecimal() and int(name) < len(value):
             value = value[int(name)]

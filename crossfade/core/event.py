@@ -105,7 +105,11 @@ class Head(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """An event that is classified and serialised but has no sequence yet."""
+    """An event that is classified and serialised but has no sequence yet.
+
+    ``minted``: its id was made for it just now, so no other event can have it, and nobody looks
+    for one.
+    """
 
     id: str
     type: str
@@ -115,6 +119,7 @@ class Draft(NamedTuple):
     topic: str
     partition: int
     data: str
+    minted: bool = False
 
 
 class Event(NamedTuple):
@@ -176,7 +181,7 @@ def content_hash(event: Event) -> int:
 
 def placed(draft: Draft, source: str, epoch: int, sequence: int, committed_us: int) -> Event:
     """The event that a draft becomes at its position, with its hash."""
-    id_, type_, time_us, subject, category, topic, partition, data = draft
+    id_, type_, time_us, subject, category, topic, partition, data, _ = draft
     content = (
         id_, source, type_, time_us, subject, category, topic, partition, epoch, sequence, data,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from crossfade.errors import InvalidEvent
 
 __all__ = [
     "ENCODED_CHARACTERS",
+    "ENCODED_EVENTS",
     "FRAME_VERSION",
     "decode_events",
     "decode_frame",

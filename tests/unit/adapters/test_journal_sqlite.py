@@ -91,6 +91,26 @@ async def test_an_id_published_twice_is_one_event(tmp_path: Path) -> None:
         assert [head.sequence for head in book.heads()] == [3]
 
 
+async def test_an_id_that_was_minted_is_one_event_when_it_is_given_again(tmp_path: Path) -> None:
+    async with journal(tmp_path) as book:
+        (first,) = await book.append([draft(1, minted=True)])
+        assert await book.append([draft(1)]) == [first]
+        with pytest.raises(InvalidEvent, match="another content"):
+            await book.append([draft(1, data='{"n":"other"}')])
+        mixed = await book.append([draft(2, minted=True), draft(3), draft(4, minted=True)])
+        assert [event.sequence for event in mixed] == [2, 3, 4]
+
+
+async def test_the_same_id_minted_twice_is_refused_by_the_file(tmp_path: Path) -> None:
+    async with journal(tmp_path) as book:
+        (first,) = await book.append([draft(1, minted=True)])
+        with pytest.raises(JournalUnavailable, match=r"UNIQUE.*events\.id"):
+            await book.append([draft(2, minted=True), draft(1, minted=True)])
+        # Nothing of that group was taken, and the journal goes on.
+        assert await book.append([draft(1)]) == [first]
+        assert [event.sequence for event in await book.append([draft(2)])] == [2]
+
+
 async def test_an_id_for_another_content_refuses_its_request_alone(tmp_path: Path) -> None:
     async with journal(tmp_path) as book:
         await book.append([draft(1)])

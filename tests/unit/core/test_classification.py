@@ -107,3 +107,32 @@ def test_every_fault_is_told_at_once() -> None:
     assert len(failure.value.faults) == 4
     for part in ("rule a: missing )", "rule b: sets no condition", "nowhere", "nothing"):
         assert part in text
+
+
+def test_of_one_type_the_content_decides_each_time() -> None:
+    classifier = Classifier(
+        [
+            Rule(name="vip", category="critical", type="order.*", field="vip", equals=True),
+            Rule(name="big", category="performance", field="total", pattern=r"^\d{4,}$"),
+            Rule(name="order", category="user_activity", type="order.*"),
+            Rule(name="never", category="debug", type="order.placed", field="total"),
+        ]
+    )
+    for _ in range(2):
+        for type_, data, rule in (
+            ("order.placed", {"vip": True, "total": 1_000}, "vip"),
+            ("order.placed", {"vip": 1, "total": 1_000}, "big"),
+            ("order.placed", {"total": 1}, "order"),
+            ("order.placed", None, "order"),
+            ("cargo.moved", {"vip": True, "total": "20000"}, "big"),
+            ("cargo.moved", {"vip": True}, "default"),
+        ):
+            assert classifier.classify(type_, data).rule == rule, (type_, data)
+
+
+def test_invented_types_are_not_remembered_for_ever() -> None:
+    classifier = Classifier()
+    for number in range(10_000):
+        assert classifier.classify(f"made.{number}", {}).category == "system"
+    assert classifier.classify("payment.failed", {}).category == "critical"
+    assert classifier._of_type.cache_info().currsize <= 4_096
