@@ -16,6 +16,9 @@ from benchmarks.workers.speech import Order, content, say, words
 
 __all__ = ["bare", "naive", "sockets"]
 
+PARTITIONS = 50
+"""As in the flags of the benches (``flags_of``)."""
+
 
 async def sockets(order: Order) -> None:
     """``clients`` bare sockets at a hub or at a naive server, which count events and no more."""
@@ -103,10 +106,12 @@ async def naive(order: Order) -> None:
 async def bare(order: Order) -> None:
     """Publish frames to a hub as fast as it answers, with nothing of ours before it.
 
+    The frames are as long as ours and of as many streams: hub and clients have the same to do.
     The first ``warm`` events go before it says that it is ready.
     """
     count, batch, warm = order["count"], order["batch"], order["warm"]
     (topic,) = order["settings"]["classification"]["categories"]
+    source = order["settings"]["publisher"]["source"]
     async with connect(order["url"], compression=None, max_size=None, proxy=None) as connection:
         hello = {"v": 1, "kind": "hello", "role": "publisher", "instance": "bare", "token": "t"}
         await connection.send(orjson.dumps(hello), text=True)
@@ -118,10 +123,12 @@ async def bare(order: Order) -> None:
                 started, busy = time.monotonic(), time.process_time()
             events = [
                 {
-                    "id": f"{topic}-{number}", "source": "bare", "type": "made",
-                    "time": "2026-01-01T00:00:00.000000Z", "subject": f"k{number % 97}",
-                    "category": topic, "topic": topic, "partition": 0, "epoch": 1,
-                    "sequence": number + 1, "hash": "0" * 16, "committed": 1_700_000_000_000_000,
+                    "id": f"01a20ec1-cc59-727f-9bbe-{number:012x}", "source": source,
+                    "type": "made", "time": "2026-01-01T00:00:00.000000Z",
+                    "subject": f"k{number % 97}", "category": topic, "topic": topic,
+                    "partition": number % PARTITIONS, "epoch": 1,
+                    "sequence": number // PARTITIONS + 1, "hash": "0" * 16,
+                    "committed": 1_700_000_000_000_000,
                     "data": orjson.dumps(content(number)).decode(),
                 }
                 for number in range(start, min(count, start + batch))
