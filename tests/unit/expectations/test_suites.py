@@ -3,8 +3,10 @@
 import importlib
 import os
 import re
+import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -341,12 +343,18 @@ def test_it_is_quiet_and_sends_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    import socket
+    # The services of other tests in this process have threads that connect all the time.
+    others = set(threading.enumerate()) - {threading.current_thread()}
+    connect = socket.socket.connect
 
-    def refuse(*_: object) -> None:
-        raise AssertionError("a connection was opened")
+    def refuse(one: socket.socket, address: tuple[str, int]) -> None:
+        if threading.current_thread() not in others:
+            raise AssertionError("a connection was opened")
+        connect(one, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    with pytest.raises(AssertionError, match="was opened"), socket.socket() as probe:
+        probe.connect(("127.0.0.1", 9))
     expectations.validate(result)
     assert os.environ["GX_ANALYTICS_ENABLED"] == "False"
     captured = capfd.readouterr()
