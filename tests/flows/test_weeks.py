@@ -5,10 +5,13 @@ import base64
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +33,7 @@ from crossfade.local.prefect import (
     ROLLBACK,
     VALIDATE,
     WEEKS,
+    database,
 )
 from crossfade.local.prefect_api import FINAL_STATES, Form, PrefectApi
 from tests.flows.world import EVENTS, LOGIN, FlowWorld
@@ -341,3 +345,53 @@ def test_a_scrub_of_everything_is_shared_out_by_the_task_runner(
         ]
         assert result["flow_runs"] == 1
     assert done.stderr.count(b"Creating a new Dask cluster") == 1
+
+
+CLICKS = 60
+WRITES_EVERY_S = 0.05
+"""At this rate Prefect's own command answers some of the clicks with 503."""
+
+
+@contextmanager
+def another_writer(file: Path) -> Iterator[None]:
+    """Somebody else who writes into Prefect's database all the time."""
+    stop = threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(file, timeout=30)) as other:
+            other.execute("CREATE TABLE busy (number INTEGER)")
+            while not stop.wait(WRITES_EVERY_S):
+                with other:
+                    other.execute("INSERT INTO busy VALUES (1)")
+            other.execute("DROP TABLE busy")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join(60)
+    assert not writer.is_alive()
+
+
+def test_every_click_on_resume_is_taken_while_sqlite_is_busy(world: FlowWorld) -> None:
+    login = httpx.BasicAuth(*LOGIN.split(":", 1))
+    with (
+        another_writer(database(world.home)),
+        httpx.Client(base_url=world.api_url, auth=login, timeout=60, trust_env=False) as page,
+    ):
+
+        def post(path: str, **body: object) -> httpx.Response:
+            answer = page.post(path, json=body)
+            assert answer.status_code in {200, 201}, (path, answer.text)
+            return answer
+
+        flow = post("/flows/", name="paused by a test").json()["id"]
+        waiting = {"type": "PAUSED", "name": "Suspended"}
+        runs = [
+            post("/flow_runs/", flow_id=flow, state=waiting).json()["id"] for _ in range(CLICKS)
+        ]
+        told = [post(f"/flow_runs/{run}/resume").json()["status"] for run in runs]
+        assert told == ["ACCEPT"] * CLICKS
+        assert page.delete(f"/flows/{flow}").status_code == 204
