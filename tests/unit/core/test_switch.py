@@ -109,6 +109,22 @@ def test_i3_overlap_proof_cut_drain() -> None:
     assert bench.wanted(WEBSOCKET) == set()
 
 
+def test_i3_on_the_way_back_a_join_alone_is_no_proof_either() -> None:
+    bench = Bench()
+    bench.to_realtime()
+    bench.step(PACE.drain_ms)
+    bench.heard(REALTIME)
+    assert bench.wanted(WEBSOCKET) == set()
+    bench.flags(2, 0)
+    bench.step()
+    bench.switch.joined(WEBSOCKET, ALL)
+    assert bench.step(500) == []
+    assert bench.on(REALTIME) == {0, 1, 2, 3}
+    bench.heard(WEBSOCKET)
+    assert {type(fact) for fact in bench.step(500)} == {Switched}
+    assert bench.on(WEBSOCKET) == {0, 1, 2, 3}
+
+
 def test_i3_the_cut_waits_until_the_snapshot_is_delivered() -> None:
     bench = Bench()
     bench.streams.next[2] = 8
