@@ -56,9 +56,6 @@ class RetryUnavailable:
             answer = _Answer(send, last=not whole or attempt == ATTEMPTS)
             # The app changes the scope while it finds its route.
             call = self._app(dict(scope), _again(messages, receive), answer.send)
-            if answer.last:
-                await call
-                return
             try:
                 await call
             except Exception:
@@ -74,13 +71,13 @@ class _Answer:
     """Passes an answer on, unless it is a 503 and not the last attempt's."""
 
     def __init__(self, send: Send, *, last: bool) -> None:
-        self.last = last
         self.withheld = False
+        self._last = last
         self._send = send
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.withheld = message["status"] == _UNAVAILABLE and not self.last
+            self.withheld = message["status"] == _UNAVAILABLE and not self._last
         if not self.withheld:
             await self._send(message)
 

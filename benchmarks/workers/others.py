@@ -12,12 +12,9 @@ from supabase import acreate_client
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
-from benchmarks.workers.speech import Order, content, say, words
+from benchmarks.workers.speech import PARTITIONS, Order, content, say, words
 
 __all__ = ["bare", "naive", "sockets"]
-
-PARTITIONS = 50
-"""As in the flags of the benches (``flags_of``)."""
 
 
 async def sockets(order: Order) -> None:

@@ -10,11 +10,13 @@ import orjson
 
 from crossfade.core.flags import EVERYTHING, Flags
 
-__all__ = ["PAD_BYTES", "Order", "content", "flags_of", "say", "words"]
+__all__ = ["PAD_BYTES", "PARTITIONS", "Order", "content", "flags_of", "say", "words"]
 
 Order = dict[str, Any]
 PAD_BYTES = 300
 """Content of one event, as canonical JSON."""
+PARTITIONS = 50
+"""Of the benches' one topic, unless an order says otherwise."""
 
 
 def say(**values: Any) -> None:
@@ -36,7 +38,7 @@ def flags_of(order: Order, version: int, served: float) -> Flags:
     (topic,) = order["settings"]["classification"]["categories"]
     return Flags(
         version=version,
-        partitions=order.get("partitions", 50),
+        partitions=order.get("partitions", PARTITIONS),
         topics={topic: topic},
         written={EVERYTHING: order.get("written", 0)},
         served={EVERYTHING: served},

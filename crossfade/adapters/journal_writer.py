@@ -293,11 +293,9 @@ class _Group:
                 continue
             events = []
             for draft in drafts:
-                event = None if draft.minted else known.get(draft.id)
+                event = known.get(draft.id)
                 if event is None:
-                    event = self._place_one(draft, routing, now_us)
-                    if not draft.minted:
-                        known[draft.id] = event
+                    event = known[draft.id] = self._place_one(draft, routing, now_us)
                 events.append(event)
             self._answers.append(events)
 

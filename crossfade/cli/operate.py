@@ -119,14 +119,13 @@ def approve(
         )
     if code:
         place = (waiting["id"], waiting["stage"], waiting["attempt"], document["hash"])
-        approval = Approval(*place, name_of(by), tickets)
+        approval = Approval(*place, tickets, name_of(by))
         made = approval_code(found.control, approval)
         if not as_json:
             fill = f"for the form with: who decides {approval.approver} · tickets {tickets}"
             typer.echo(fill, err=True)
-        bound = ("evidence_hash", "approver", "tickets")
-        document = {"code": made, **{name: getattr(approval, name) for name in bound}}
-        say(as_json, document, made)
+        bound = {"approver": approval.approver, "tickets": tickets}
+        say(as_json, {"code": made, "evidence_hash": document["hash"], **bound}, made)
         return
     if not yes:
         console().print(measurements_table(document, f"{stage}, evidence {document['hash'][:12]}"))

@@ -131,14 +131,17 @@ def check_verb(
 
 
 class Approval(NamedTuple):
-    """What an ``approval_code`` says: this evidence passes, by this name, with these tickets."""
+    """What an ``approval_code`` says: this evidence passes, with these tickets, by this name.
+
+    The name comes last, because it alone may hold a stroke, which parts the fields in the code.
+    """
 
     rollout: str
     stage: int
     attempt: int
     evidence_hash: str
+    tickets: int
     approver: str
-    tickets: int = 0
 
     @classmethod
     def of(cls, rollout: str, command: Mapping[str, Any]) -> "Approval":
@@ -147,7 +150,7 @@ class Approval(NamedTuple):
         return cls(rollout, *fields)
 
 
-_GIVEN = {"stage": None, "attempt": None, "evidence_hash": None, "approver": None, "tickets": 0}
+_GIVEN = {"stage": None, "attempt": None, "evidence_hash": None, "tickets": 0, "approver": None}
 
 
 def approval_code(control: ControlSettings, approval: Approval) -> str:
@@ -160,9 +163,7 @@ def approval_code(control: ControlSettings, approval: Approval) -> str:
     if not secret:
         raise UsageError("control.approver_token: a code is made with it")
     key = hmac.digest(secret.encode(), _APPROVAL, hashlib.sha256)
-    # The name comes last: it alone may hold anything.
-    *rest, approver, tickets = approval
-    text = "/".join(str(part) for part in (*rest, tickets, approver))
+    text = "/".join(map(str, approval))
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:_CODE_DIGITS]
 
 

@@ -42,7 +42,7 @@ async def test_a_form_approves_with_the_approver_s_code_only(
         answer = {"decision": "approve", "approver": "Ada", "tickets": 1}
         settings = separate.settings.control.model_copy(update={"approver_token": SecretStr(TOKEN)})
         place = (waiting["id"], 0, 1, waiting["evidence_hash"])
-        code, other = (approval_code(settings, Approval(*place, "Ada", n)) for n in (1, 2))
+        code, other = (approval_code(settings, Approval(*place, n, "Ada")) for n in (1, 2))
         for number, wrong in enumerate(({}, {"code": "0" * 20}, {"code": other})):
             await api.answer(run_id, {**answer, **wrong})
             form = await form_of(api, run_id, after=form.expires)

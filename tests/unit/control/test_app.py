@@ -567,7 +567,7 @@ async def test_a_code_proves_the_approver_for_one_evidence_and_stays_out_of_the_
             "evidence_hash": waiting["evidence_hash"],
         }  # fmt: skip
         answer["tickets"] = 2
-        right = Approval(waiting["id"], 0, 1, waiting["evidence_hash"], "ada", 2)
+        right = Approval(waiting["id"], 0, 1, waiting["evidence_hash"], 2, "ada")
         foreign = control.model_copy(update={"approver_token": SecretStr("operator-secret")})
         for wrong in (
             "",
@@ -601,7 +601,7 @@ async def test_a_code_proves_the_approver_for_one_evidence_and_stays_out_of_the_
 async def test_without_an_approver_s_token_no_code_is_right(running: Running) -> None:
     async with running() as (server, _client, _clock):
         control = server.service.settings.control
-        approval = Approval("x", 0, 1, "h", "ada")
+        approval = Approval("x", 0, 1, "h", 0, "ada")
         assert not is_approval_code("", control, approval)
         with pytest.raises(UsageError, match="approver_token"):
             approval_code(control, approval)
